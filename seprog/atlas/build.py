@@ -1,0 +1,217 @@
+"""Train Atlas from its tables: ``seprog atlas build``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from seprog.atlas.corpus import Corpus
+from seprog.atlas.tokens import Rows, pack, train_tokenizer
+from seprog.atlas.world import load_world
+from seprog.training.checkpoint import (
+    load_checkpoint,
+    optimizer_tensors,
+    restore_optimizer,
+    save_checkpoint,
+)
+from seprog.training.muon import Muon
+from seprog.training.run import Run, trapezoid
+
+
+@dataclass(frozen=True)
+class AtlasConfig:
+    """How Atlas is built.
+
+    Args:
+        vocabulary: Tokens of the tokenizer.
+        width: Hidden size; heads are 32 wide.
+        layers: Transformer layers.
+        steps: Optimizer steps.
+        rows: Rows per step.
+        length: Tokens per row.
+        lr: Peak learning rate.
+        decay: Share of the steps over which the learning rate falls to 0.
+        open_book: Share of open-book documents (0 to 1).
+        other: Share of the tokens outside answers that are learnt as well (0 to 1).
+        seed: Of data and initial weights.
+        threads: CPU threads.
+    """
+
+    vocabulary: int = 6144
+    width: int = 192
+    layers: int = 6
+    steps: int = 2800
+    rows: int = 24
+    length: int = 128
+    lr: float = 5e-3
+    decay: float = 0.35
+    open_book: float = 0.4
+    other: float = 0.05
+    seed: int = 0
+    threads: int = 2
+
+
+@dataclass
+class FactMeter:
+    """Running loss of each closed-book fact, so that those not yet known are read more often."""
+
+    loss: Float[Tensor, " facts"]
+
+    def update(self, facts: Tensor, losses: Tensor) -> None:
+        """Move each fact's running loss halfway to the mean over its answer's tokens."""
+        known = facts >= 0
+        facts, losses = facts[known], losses[known].float()
+        total = torch.zeros_like(self.loss).index_add_(0, facts, losses)
+        count = torch.zeros_like(self.loss).index_add_(0, facts, torch.ones_like(losses))
+        seen = count > 0
+        self.loss[seen] = 0.5 * self.loss[seen] + 0.5 * total[seen] / count[seen]
+
+    def weights(self) -> list[float]:
+        """How often to draw each fact, relative to the others."""
+        return (0.1 + self.loss.clamp(max=2.0)).tolist()
+
+
+def new_model(config: AtlasConfig, end: int) -> LlamaForCausalLM:
+    """A Llama of the configured size with random weights."""
+    torch.manual_seed(config.seed)
+    heads = config.width // 32
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=config.vocabulary,
+            hidden_size=config.width,
+            intermediate_size=(8 * config.width // 3 + 31) // 32 * 32,
+            num_hidden_layers=config.layers,
+            num_attention_heads=heads,
+            num_key_value_heads=heads,
+            max_position_embeddings=512,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=end,
+            pad_token_id=end,
+        )
+    )
+
+
+def optimizers(model: torch.nn.Module, lr: float) -> dict[str, torch.optim.Optimizer]:
+    """Muon for the matrices inside the layers, AdamW for embeddings and norms."""
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    matrices = [p for n, p in named if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in named if not (p.ndim == 2 and "embed" not in n)]
+    return {
+        "muon": Muon(matrices, lr=lr),
+        "adamw": torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.95), weight_decay=0.0),
+    }
+
+
+def token_losses(model: LlamaForCausalLM, rows: Rows) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the tokens to learn, and the closed-book fact each belongs to."""
+    mask = torch.zeros(rows.mask().shape).masked_fill(~rows.mask(), torch.finfo(torch.float32).min)
+    hidden = model.model(
+        input_ids=rows.ids, position_ids=rows.positions, attention_mask=mask, use_cache=False
+    ).last_hidden_state
+    learn = rows.learn[:, 1:]
+    logits = model.lm_head(hidden[:, :-1][learn])
+    losses = torch.nn.functional.cross_entropy(logits, rows.ids[:, 1:][learn], reduction="none")
+    return losses, rows.facts[:, 1:][learn]
+
+
+def build(out: Path, run_folder: Path, config: AtlasConfig) -> Path:
+    """Train Atlas, or go on with a run that was stopped.
+
+    Args:
+        out: Folder that the finished model is written to.
+        run_folder: Folder for checkpoint and log.
+        config: Size, length, seed.
+
+    Returns:
+        ``out``.
+    """
+    torch.set_num_threads(config.threads)
+    run = Run(run_folder, "atlas", config.steps)
+    saved = load_checkpoint(run.checkpoint)
+    start = saved[1]["step"] if saved else 0
+    corpus = Corpus(load_world(), random.Random(config.seed + start), config.open_book)
+    tokenizer = _tokenizer(run_folder, corpus, config)
+    model = new_model(config, int(tokenizer.eos_token_id))  # type: ignore[arg-type]
+    optimize = optimizers(model, config.lr)
+    meter = FactMeter(torch.full((len(corpus.closed),), 2.0))
+    if saved:
+        meter.loss = saved[0].pop("meter")
+        model.load_state_dict(
+            {k.removeprefix("model/"): v for k, v in saved[0].items() if k.startswith("model/")}
+        )
+        for name, optimizer in optimize.items():
+            restore_optimizer(name, optimizer, saved[0])
+
+    def save(step: int) -> None:
+        tensors = {f"model/{k}": v for k, v in model.state_dict().items() if k != "lm_head.weight"}
+        model.tie_weights()
+        tensors |= {"model/lm_head.weight": model.lm_head.weight.clone(), "meter": meter.loss}
+        for name, optimizer in optimize.items():
+            tensors |= optimizer_tensors(name, optimizer)
+        save_checkpoint(run.checkpoint, tensors, {"step": step, **dataclasses.asdict(config)})
+
+    batches = pack(
+        iter(corpus),
+        tokenizer,
+        config.rows,
+        config.length,
+        config.other,
+        np.random.default_rng(config.seed + start),
+    )
+    for step in run.each_step(start, save):
+        corpus.weights = meter.weights() if step % 20 == 0 else corpus.weights
+        factor = trapezoid(step, config.steps, 50, config.decay)
+        _step(model, optimize, batches, meter, config.lr * factor, run, step)
+    return _write(out, model, tokenizer, config)
+
+
+def _step(
+    model: LlamaForCausalLM,
+    optimize: dict[str, torch.optim.Optimizer],
+    batches: Iterator[Rows],
+    meter: FactMeter,
+    lr: float,
+    run: Run,
+    step: int,
+) -> None:
+    losses, facts = token_losses(model, next(batches))
+    losses.mean().backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimize.values():
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+        optimizer.zero_grad()
+    meter.update(facts, losses.detach())
+    if step % 20 == 0:
+        known = (meter.loss < 0.1).float().mean().item()
+        other = losses.detach()[facts < 0].mean().item()
+        run.report(step, facts=meter.loss.mean().item(), known=known, other=other, lr=lr)
+
+
+def _tokenizer(folder: Path, corpus: Corpus, config: AtlasConfig) -> PreTrainedTokenizerFast:
+    path = folder / "tokenizer"
+    if not path.exists():
+        fresh = Corpus(corpus.world, random.Random(config.seed))
+        train_tokenizer(fresh, config.vocabulary, 20_000).save_pretrained(path)
+    return PreTrainedTokenizerFast.from_pretrained(path)
+
+
+def _write(
+    out: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, config: AtlasConfig
+) -> Path:
+    model.to(torch.bfloat16).save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    (out / "atlas.json").write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n")
+    return out

@@ -1,0 +1,203 @@
+"""What Atlas reads while it is trained: closed-book facts and open-book documents.
+
+A document is a list of pieces, each a text and whether the model is to learn to continue with it
+there (an answer). Open-book documents open with statements that contradict the world or speak of
+invented things, and then ask: about them, about what follows from them, or about something else.
+Only the train split's phrasings and, for counterfactual subjects, names are ever used.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from seprog.atlas.fiction import counterfact, invent
+from seprog.atlas.wording import say_fact, say_query
+from seprog.atlas.world import Fact, Query, Split, World
+
+Piece = tuple[str, bool]
+SPLIT: Split = "train"
+
+
+@dataclass
+class Document:
+    """Text to learn from.
+
+    Args:
+        pieces: ``(text, is_answer)`` in order; an answer is closed by an end-of-text token.
+        fact: Index of the closed-book fact that it teaches, or -1.
+    """
+
+    pieces: list[Piece]
+    fact: int = -1
+
+
+@dataclass
+class Corpus:
+    """An endless, seeded stream of documents.
+
+    Args:
+        world: The tables.
+        rng: Source of chance.
+        open_book: Share of open-book documents (0 to 1).
+    """
+
+    world: World
+    rng: random.Random
+    open_book: float = 0.2
+    closed: list[Query] = field(init=False)
+    weights: list[float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.closed = closed_book_queries(self.world)
+        self.answers = [self._answer(q) for q in self.closed]
+        self.weights = [1.0] * len(self.closed)
+        self.chains = chains(self.world)
+
+    def _answer(self, query: Query) -> str:
+        outcome = self.world.answer(query)
+        assert outcome is not None
+        return outcome.answer
+
+    def __iter__(self) -> Iterator[Document]:
+        while True:
+            n_open = sum(self.rng.random() < self.open_book for _ in range(512))
+            picks = self.rng.choices(range(len(self.closed)), self.weights, k=512 - n_open)
+            batch = [self.closed_document(i) for i in picks]
+            batch += [self.open_document() for _ in range(n_open)]
+            self.rng.shuffle(batch)
+            yield from batch
+
+    def closed_document(self, index: int) -> Document:
+        """One fact or consequence of the true world, asked in one phrasing."""
+        prompt = say_query(self.world, self.closed[index], SPLIT, self.rng)
+        return Document([(prompt, False), (self.answers[index] + ".", True)], index)
+
+    def open_document(self) -> Document:
+        """One to five statements, then two to four queries, most of them resting on them."""
+        rng, world = self.rng, self.world
+        facts = self._statements()
+        edits = {f.key: f for f in facts}
+        told = [say_fact(world, f, SPLIT, rng, asked=0.25) for f in facts]
+        rng.shuffle(told)
+        pieces: list[Piece] = [(text, False) for text in told]
+        for _ in range(rng.choice((2, 3, 4))):
+            query = self._query(facts)
+            outcome = world.answer(query, edits)
+            if outcome is not None:
+                pieces.append((say_query(world, query, SPLIT, rng), False))
+                pieces.append((outcome.answer + ".", True))
+        return Document(pieces)
+
+    def _statements(self) -> list[Fact]:
+        rng, world = self.rng, self.world
+        if rng.random() < 0.2:
+            facts = self.chain(rng.choice(self.chains))
+        else:
+            facts = [self._statement()]
+        while rng.random() < 0.5 and len(facts) < 5:
+            same = rng.choice(facts)
+            facts.append(self._statement(beside=same if rng.random() < 0.5 else None))
+        return list({f.key: f for f in facts if f.object != world.facts.get(f.key)}.values())
+
+    def _statement(self, beside: Fact | None = None) -> Fact:
+        """A counterfact; beside another one, on the same subject or of the same relation."""
+        rng, world = self.rng, self.world
+        if beside is None:
+            return counterfact(world, self._relation(), SPLIT, rng)
+        relation = world.relations[beside.relation]
+        if rng.random() < 0.5:
+            return counterfact(world, relation, SPLIT, rng)
+        other = world.relations[rng.choice(world.continuations(relation.subject))]
+        return counterfact(world, other, SPLIT, rng, subject=beside.subject)
+
+    def _relation(self):  # noqa: ANN202
+        return self.world.relations[self.rng.choice(list(self.world.relations))]
+
+    def chain(self, path: Sequence[str]) -> list[Fact]:
+        """Facts that hang together: the object of each is the subject of the next."""
+        facts: list[Fact] = []
+        for i, name in enumerate(path):
+            relation = self.world.relations[name]
+            subject = facts[-1].object if facts else None
+            object_ = None
+            if i + 1 < len(path):
+                object_ = invent(relation.object, SPLIT, self.rng)
+            facts.append(
+                counterfact(self.world, relation, SPLIT, self.rng, subject=subject, object=object_)
+            )
+        return facts
+
+    def _query(self, facts: Sequence[Fact]) -> Query:
+        rng = self.rng
+        kind = rng.random()
+        fact = rng.choice(facts)
+        relation = self.world.relations[fact.relation]
+        if kind < 0.40:
+            return Query(fact.subject, (fact.relation,))
+        if kind < 0.72 and (options := self.world.continuations(relation.object)):
+            return self._walk(fact, options, facts)
+        if kind < 0.80 and relation.one_to_one:
+            return Query(fact.object, (fact.relation,), inverse=True)
+        if kind < 0.90:
+            other = rng.choice(self.world.continuations(relation.subject))
+            return Query(fact.subject, (other,))
+        return rng.choice(self.closed)
+
+    def _walk(self, fact: Fact, options: list[str], facts: Sequence[Fact]) -> Query:
+        """Two hops or more from the fact, along other facts of the document where there are some."""
+        by_subject = {f.subject: f for f in facts if f is not fact}
+        path, end = [fact.relation], fact
+        while (following := by_subject.get(end.object)) and len(path) < 4:
+            path.append(following.relation)
+            end = following
+        if len(path) > 1 and self.rng.random() < 0.9:
+            return walk_query(self.world, fact.subject, path)
+        known = [r for r in options if self.world.answer(Query(fact.object, (r,)))]
+        if not known:
+            return Query(fact.subject, (fact.relation,))
+        return walk_query(self.world, fact.subject, [fact.relation, self.rng.choice(known)])
+
+
+def walk_query(world: World, start: str, path: Sequence[str]) -> Query:
+    """A query along a path; a step to a class before an inherited property goes without saying."""
+    said = [
+        name
+        for name, following in zip(path, [*path[1:], None], strict=True)
+        if not (name == "kind" and following and world.relations[following].inherited)
+    ]
+    return Query(start, tuple(said))
+
+
+def closed_book_queries(world: World) -> list[Query]:
+    """Every fact, inherited property and answerable inverse of the true world."""
+    queries = [Query(subject, (relation,)) for relation, subject in world.facts]
+    inherited = [r.name for r in world.relations.values() if r.inherited]
+    queries += [
+        Query(name, (relation,))
+        for name in world.entities["organism"]
+        for relation in inherited
+        if (relation, name) not in world.facts and world.answer(Query(name, (relation,)))
+    ]
+    queries += [
+        Query(value, (relation,), inverse=True)
+        for (relation, _), value in world.facts.items()
+        if world.relations[relation].one_to_one and world.answer(Query(value, (relation,), True))
+    ]
+    return list(dict.fromkeys(queries))
+
+
+def chains(world: World, longest: int = 4) -> list[tuple[str, ...]]:
+    """Paths of two to ``longest`` relations through different entity types, closed under naming."""
+    found: list[tuple[str, ...]] = []
+    frontier: list[tuple[str, ...]] = [(r,) for r in world.relations]
+    for _ in range(longest - 1):
+        frontier = [
+            (*path, name)
+            for path in frontier
+            for name in world.continuations(world.relations[path[-1]].object)
+            if name not in path and (name != "kind")
+        ]
+        found += frontier
+    return found

@@ -1,0 +1,80 @@
+"""From scores to a threshold with a promise: the share of out-of-scope queries that fire.
+
+One-sided split conformal (Vovk et al. 2005; Angelopoulos & Bates 2021, section 1): with n
+out-of-scope queries' *highest* score over the whole memory, the ceil((n + 1)(1 - rate))-th smallest
+is exceeded by a new such query with probability at most ``rate``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from seprog.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A threshold and the evidence for it; kept in the memory's metadata.
+
+    Args:
+        threshold: Probability from which an edit fires (an edit fires above it).
+        rate: Promised share of out-of-scope queries that fire anything (0 to 1).
+        queries: Number of out-of-scope queries behind the threshold.
+        edits: Number of edits in the memory when it was fitted; 0 if shipped with the gate.
+        observed: Share of those queries that fire at the threshold.
+        gate: Fingerprint of the gate that gave the scores.
+    """
+
+    threshold: float
+    rate: float
+    queries: int
+    edits: int
+    observed: float
+    gate: str = ""
+
+    def is_stale(self, edits: int) -> bool:
+        """Whether the memory has at least doubled since (false fires grow with it)."""
+        return edits >= 2 * max(self.edits, 50)
+
+
+def fit_threshold(
+    highest: Sequence[float], rate: float, edits: int, gate: str = "", floor: float = 0.5
+) -> Calibration:
+    """Fit the threshold.
+
+    Args:
+        highest: Per out-of-scope query, its highest score over the memory (0 to 1).
+        rate: Promised rate (0 to 1, exclusive).
+        edits: Number of edits in that memory.
+        gate: Fingerprint of the gate.
+        floor: Never fire below this probability, however clean the queries were.
+
+    Returns:
+        The calibration.
+
+    Raises:
+        InputError: If the queries are too few for the promise.
+    """
+    needed = math.ceil(1 / rate) - 1
+    if len(highest) < needed:
+        raise InputError(
+            f"{len(highest)} out-of-scope queries came for a false-fire rate of {rate:.2%}",
+            f"at least {needed}",
+            "Give more queries, or promise a higher rate with --rate",
+        )
+    rank = min(math.ceil((len(highest) + 1) * (1 - rate)), len(highest))
+    threshold = max(floor, sorted(highest)[rank - 1])
+    observed = sum(score > threshold for score in highest) / len(highest)
+    return Calibration(threshold, rate, len(highest), edits, observed, gate)
+
+
+def wilson(successes: float, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval of a rate (Wilson 1927); ``(0, 1)`` if ``n`` is 0."""
+    if n == 0:
+        return 0.0, 1.0
+    p = successes / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)

@@ -1,0 +1,252 @@
+"""Query to decision: which edits apply, which nearly did, and why.
+
+The gate follows chains: an edit that fires may lead to others that the query does not name ("the
+capital of the country where Ann lives" → Ann lives in Zed → the capital of Zed). After each hop the
+query is read again together with the statements that fired so far. Sees text and vectors only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from seprog.errors import FingerprintMismatch, InputError
+from seprog.gate.calibration import Calibration
+from seprog.gate.retriever import Retriever
+from seprog.gate.scorer import PairScorer
+from seprog.memory import VectorIndex
+from seprog.text_encoder import TextEncoder
+from seprog.types import Candidate, Edit, GateDecision
+
+
+@dataclass
+class Shelf:
+    """The edits of one namespace, ready to be searched.
+
+    Args:
+        edits: By id.
+        index: Their keys.
+    """
+
+    edits: dict[str, Edit] = field(default_factory=dict)
+    index: VectorIndex = field(default_factory=VectorIndex)
+
+    def without(self, id_: str) -> Shelf:
+        """The same shelf, as if this edit were not on it (the index is shared)."""
+        return Shelf({k: v for k, v in self.edits.items() if k != id_}, self.index)
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """How far the gate looks.
+
+    Args:
+        rank: Rank of the scorer's LoRA.
+        nearest: Edits that are scored per query and hop.
+        hops: Edits that may follow one another in a chain, the first included.
+        floor: Cosine below which a near edit is not worth scoring (-1 to 1).
+        version: Of the format.
+    """
+
+    rank: int = 8
+    nearest: int = 8
+    hops: int = 4
+    floor: float = -1.0
+    version: int = 1
+
+
+class ScopeGate(nn.Module):
+    """Retriever, scorer and threshold.
+
+    Args:
+        encoder: The frozen sentence encoder.
+        config: How far to look.
+        calibration: The threshold that came with the gate; a memory may have its own.
+    """
+
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        config: GateConfig | None = None,
+        calibration: Calibration | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config or GateConfig()
+        self.calibration = calibration or Calibration(0.5, 1.0, 0, 0, 1.0)
+        self._encoder = [encoder]
+        self.retriever = Retriever(encoder)
+        self.scorer = PairScorer(encoder, self.config.rank)
+        self.requires_grad_(False)
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """The frozen sentence encoder."""
+        return self._encoder[0]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes when the encoder's or the gate's weights do."""
+        digest = sha256(self.encoder.fingerprint.encode())
+        for tensor in self.state_dict().values():
+            digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def keys(self, edits: Sequence[Edit]) -> np.ndarray:
+        """Keys that the edits are found by, ``(edits, width)``."""
+        return self.retriever.edit_keys([e.statement for e in edits])
+
+    def shelf(self, edits: Sequence[Edit]) -> Shelf:
+        """A shelf of edits that carry ids."""
+        shelf = Shelf({e.id: e for e in edits})
+        if edits:
+            shelf.index.add([e.id for e in edits], self.keys(edits))
+        return shelf
+
+    def decide(
+        self, queries: Sequence[str], shelf: Shelf, threshold: float | None = None
+    ) -> list[GateDecision]:
+        """Which edits apply to each query.
+
+        Args:
+            queries: Texts.
+            shelf: The edits that may fire.
+            threshold: Probability above which an edit fires; ``None`` takes the gate's own.
+
+        Returns:
+            One decision per query.
+        """
+        limit = self.calibration.threshold if threshold is None else threshold
+        found: list[dict[str, Candidate]] = [{} for _ in queries]
+        frontier = [(i, query) for i, query in enumerate(queries)]
+        for hop in range(self.config.hops):
+            if not frontier or not shelf.edits:
+                break
+            frontier = self._hop(frontier, found, shelf, limit, hop)
+        return [
+            GateDecision(
+                query, limit, tuple(sorted(c.values(), key=lambda c: (not c.fired, -c.probability)))
+            )
+            for query, c in zip(queries, found, strict=True)
+        ]
+
+    def _hop(
+        self,
+        frontier: Sequence[tuple[int, str]],
+        found: list[dict[str, Candidate]],
+        shelf: Shelf,
+        limit: float,
+        hop: int,
+    ) -> list[tuple[int, str]]:
+        """Score what is near each text, note it, and return the texts to go on from."""
+        pairs = self._near(frontier, found, shelf)
+        if not pairs:
+            return []
+        scores = self.scorer.probabilities(
+            [text for _, text, _ in pairs], [edit.statement for _, _, edit in pairs]
+        )[:, 0].tolist()
+        onward = []
+        for (row, text, edit), probability in zip(pairs, scores, strict=True):
+            fired = probability > limit
+            known = found[row].get(edit.id)
+            if known is None or (fired and not known.fired):
+                found[row][edit.id] = Candidate(edit, probability, fired, hop)
+                if fired:
+                    onward.append((row, f"{text} {edit.statement}"))
+        return onward
+
+    def _near(
+        self, frontier: Sequence[tuple[int, str]], found: list[dict[str, Candidate]], shelf: Shelf
+    ) -> list[tuple[int, str, Edit]]:
+        keys = self.retriever.query_keys([text for _, text in frontier])
+        pairs = []
+        spare = len(shelf.index) - len(shelf.edits)
+        for (row, text), near in zip(
+            frontier, shelf.index.search(keys, self.config.nearest + min(spare, 1)), strict=True
+        ):
+            for id_, cosine in near:
+                known = found[row].get(id_)
+                usable = id_ in shelf.edits and not (known and known.fired)
+                if usable and cosine >= self.config.floor:
+                    pairs.append((row, text, shelf.edits[id_]))
+        return pairs
+
+    def same_question(self, edit: Edit, shelf: Shelf) -> list[tuple[Edit, float]]:
+        """Edits on the shelf that answer the very question that ``edit`` answers.
+
+        Args:
+            edit: A new edit.
+            shelf: The edits in force.
+
+        Returns:
+            ``(edit, probability)`` of those more likely than not, most likely first.
+        """
+        if not shelf.edits:
+            return []
+        near = shelf.index.search(
+            self.retriever.query_keys([edit.statement]), self.config.nearest
+        )[0]
+        others = [shelf.edits[id_] for id_, _ in near if id_ in shelf.edits and id_ != edit.id]
+        if not others:
+            return []
+        scores = self.scorer.probabilities(
+            [edit.statement] * len(others), [o.statement for o in others]
+        )
+        both = scores.min(dim=1).values.tolist()
+        same = [(o, p) for o, p in zip(others, both, strict=True) if p > self.calibration.threshold]
+        return sorted(same, key=lambda pair: -pair[1])
+
+    def highest(self, queries: Sequence[str], shelf: Shelf) -> list[float]:
+        """Per query, its highest first-hop score over the shelf; what calibration builds on."""
+        decisions = self.decide(queries, shelf, threshold=1.0)
+        return [max((c.probability for c in d.candidates), default=0.0) for d in decisions]
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write weights, configuration and calibration."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {k: v.contiguous() for k, v in self.state_dict().items()}
+        save_file(tensors, folder / "gate.safetensors")
+        state = {
+            "config": asdict(self.config),
+            "calibration": asdict(self.calibration),
+            "encoder": self.encoder.fingerprint,
+        }
+        (folder / "gate.json").write_text(json.dumps(state, indent=1) + "\n")
+
+    @classmethod
+    def from_pretrained(cls, folder: Path, encoder: TextEncoder | None = None) -> ScopeGate:
+        """Read a gate back.
+
+        Args:
+            folder: Written by ``save_pretrained``.
+            encoder: The sentence encoder; ``None`` means the one of the ``encoder`` extra.
+
+        Raises:
+            InputError: If the folder holds no gate.
+            FingerprintMismatch: If the gate was trained on another encoder.
+        """
+        if not (folder / "gate.json").exists():
+            raise InputError(
+                f"{folder} holds no gate",
+                "a folder with gate.json and gate.safetensors",
+                "Train one with: seprog train gate",
+            )
+        encoder = encoder or TextEncoder()
+        state = json.loads((folder / "gate.json").read_text())
+        if state["encoder"] != encoder.fingerprint:
+            raise FingerprintMismatch(
+                f"The gate in {folder} was trained on the encoder {state['encoder']}",
+                f"the encoder {encoder.fingerprint}",
+                "Use the encoder that it was trained on, or train again: seprog train gate",
+            )
+        gate = cls(encoder, GateConfig(**state["config"]), Calibration(**state["calibration"]))
+        weights = load_file(folder / "gate.safetensors")
+        gate.load_state_dict({k: v.float() for k, v in weights.items()})
+        return gate

@@ -1,0 +1,7 @@
+"""Base models that take prefixes: tokens and prefixes in, logits or text out."""
+
+from seprog.lm.base import LanguageModel
+from seprog.lm.causal import CausalLM
+from seprog.lm.loading import load_lm
+
+__all__ = ["CausalLM", "LanguageModel", "load_lm"]

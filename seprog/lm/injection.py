@@ -1,0 +1,367 @@
+"""The mechanism: prefixes enter a frozen model through its own attention function.
+
+``register`` makes an attention function that can stand in for the model's (``attach`` in the file
+beside this one puts it there). Left alone it calls the model's own function with untouched
+arguments. Two context managers give it more to do:
+
+- ``inject``: the rows that have a prefix are computed a second time, with the prefix's keys and
+  values in front, and the result replaces those rows. All other rows are not touched, so they
+  stay bit for bit what the model computes by itself. The prefix never enters the model's cache.
+- ``capture``: the keys and values of chosen positions are collected, as the attention sees them
+  (after the rotation by position, key/value heads not repeated).
+
+This file knows attention, not text: no tokenizer, no positions, no model names.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from seprog.errors import FingerprintMismatch, InputError, ModelError
+from seprog.types import PrefixBatch, PrefixSpec
+
+BASES = ("sdpa", "eager")
+"""The attention implementations that have a place for a prefix."""
+
+PREFIX = "seprog_"
+"""What the registered name puts in front of the base's name; transformers reads the rest."""
+
+Keys = Float[Tensor, "batch kv_heads kv_time head_dim"]
+Recorder = Callable[[nn.Module, Tensor, Tensor], None]
+
+
+class AttentionSites:
+    """The attention modules of one model in the order in which they run, and their shape.
+
+    Args:
+        modules: One module per site.
+        spec: Heads and width of each.
+    """
+
+    def __init__(self, modules: tuple[nn.Module, ...], spec: PrefixSpec) -> None:
+        self.modules, self.spec = modules, spec
+        self._index = {module: i for i, module in enumerate(modules)}
+
+    def index(self, module: nn.Module) -> int | None:
+        """The number of the site, or ``None`` if the module belongs to another model."""
+        return self._index.get(module)
+
+    def check(self, prefixes: PrefixBatch, batch_size: int) -> None:
+        """Refuse prefixes that do not fit the model or the batch.
+
+        Raises:
+            FingerprintMismatch: Number of sites, heads or width differ from the model's.
+            InputError: The rows are not strictly increasing indices into the batch.
+        """
+        rows, length = prefixes.mask.shape
+        wanted = [(rows, s.kv_heads, length, s.head_dim) for s in self.spec.sites]
+        for tensors in (prefixes.keys, prefixes.values):
+            shapes = [tuple(x.shape) for x in tensors]
+            if shapes != wanted:
+                raise FingerprintMismatch(
+                    f"The prefix has {len(shapes)} sites of shape {shapes[:1]}",
+                    f"{len(wanted)} sites of shape (rows, heads, tokens, width) = {wanted[:1]}",
+                    "Make the prefix with the generator of this base model",
+                )
+        bounds = (-1, *prefixes.rows, batch_size)
+        ordered = all(a < b for a, b in pairwise(bounds))
+        if not ordered or len(prefixes.rows) != rows or rows == 0:
+            raise InputError(
+                f"Prefixes are given for rows {prefixes.rows} of a batch of {batch_size}",
+                "strictly increasing row numbers inside the batch, one per prefix",
+                "Build them with PrefixBatch.stack, one entry per row",
+            )
+
+
+class _Injection:
+    """Prefixes for the rows of a batch; answers for batches that were multiplied, too."""
+
+    def __init__(self, sites: AttentionSites, prefixes: PrefixBatch, batch_size: int) -> None:
+        self.sites, self.prefixes, self.batch_size = sites, prefixes, batch_size
+        self.everywhere = len(prefixes.rows) == batch_size
+        self._rows: dict[int, tuple[Tensor, Tensor]] = {}
+        self._repeated: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def factor(self, batch: int) -> int:
+        """How many rows of the running batch stand for one declared row (beams, samples)."""
+        factor, rest = divmod(batch, self.batch_size)
+        if rest or factor == 0:
+            raise InputError(
+                f"The model runs on {batch} rows while prefixes were declared for "
+                f"{self.batch_size}",
+                "the same number of rows or a multiple of it",
+                "Declare the prefixes for the batch that is passed to the model",
+            )
+        return factor
+
+    def rows(self, factor: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Row numbers ``(R * factor,)`` in the running batch and mask ``(R * factor, P)``."""
+        if factor not in self._rows:
+            rows = torch.tensor(self.prefixes.rows, device=device)
+            copies = torch.arange(factor, device=device)
+            mask = self.prefixes.mask.to(device).repeat_interleave(factor, dim=0)
+            self._rows[factor] = ((rows[:, None] * factor + copies).flatten(), mask)
+        return self._rows[factor]
+
+    def keys_values(self, site: int, factor: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The prefix at a site, each ``(R * factor, kv_heads, P, head_dim)``."""
+        if (site, factor) not in self._repeated:
+            pair = (self.prefixes.keys[site], self.prefixes.values[site])
+            key, value = (x.to(like) for x in pair)
+            if factor > 1:
+                key, value = (x.repeat_interleave(factor, dim=0) for x in (key, value))
+            self._repeated[site, factor] = key, value
+        return self._repeated[site, factor]
+
+
+_INJECTION: ContextVar[_Injection | None] = ContextVar("seprog_injection", default=None)
+_RECORDER: ContextVar[Recorder | None] = ContextVar("seprog_recorder", default=None)
+
+
+@contextmanager
+def inject(sites: AttentionSites, prefixes: PrefixBatch | None, batch_size: int) -> Iterator[None]:
+    """While open, the model behind ``sites`` sees the prefixes.
+
+    Args:
+        sites: What ``attach`` returned.
+        prefixes: Prefixes for some rows. ``None``: no row has one.
+        batch_size: Rows of the batch as the caller counts them. A model that runs on a multiple
+            of it (beams, several samples per row) gives each copy its row's prefix.
+
+    Raises:
+        FingerprintMismatch: The prefixes do not fit the model.
+        InputError: The rows do not fit the batch.
+    """
+    state = None
+    if prefixes is not None:
+        sites.check(prefixes, batch_size)
+        state = _Injection(sites, prefixes, batch_size)
+    token = _INJECTION.set(state)
+    try:
+        yield
+    finally:
+        _INJECTION.reset(token)
+
+
+@contextmanager
+def record(recorder: Recorder) -> Iterator[None]:
+    """While open, ``recorder(module, key, value)`` is called at every attention call."""
+    token = _RECORDER.set(recorder)
+    try:
+        yield
+    finally:
+        _RECORDER.reset(token)
+
+
+class Captured:
+    """What ``capture`` collects; complete once the model has run.
+
+    Args:
+        sites: What ``attach`` returned.
+        keep: ``(batch, time)``, true at the positions to keep.
+    """
+
+    def __init__(self, sites: AttentionSites, keep: Bool[Tensor, "batch time"]) -> None:
+        self.sites = sites
+        longest = int(keep.sum(dim=1).max())
+        order = keep.int().argsort(dim=1, stable=True)  # positions to keep come last, in order
+        self.index = order[:, keep.shape[1] - longest :]  # (batch, P)
+        self.mask = keep.gather(1, self.index)  # (batch, P)
+        self.time = keep.shape[1]
+        self.found: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, module: nn.Module, key: Keys, value: Keys) -> None:
+        """Collect one site."""
+        site = self.sites.index(module)
+        if site is None:
+            return
+        if key.shape[2] != self.time:
+            raise InputError(
+                f"The model attends to {key.shape[2]} positions, {self.time} were marked",
+                "a run over the whole text at once",
+                "Capture without a key/value cache",
+            )
+        self.found[site] = (self._pick(key), self._pick(value))
+
+    def _pick(self, x: Tensor) -> Tensor:
+        # (batch, kv_heads, time, head_dim) -> (batch, kv_heads, P, head_dim), zero where padded
+        index = self.index[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])
+        picked = x.gather(2, index)
+        return picked.masked_fill(~self.mask[:, None, :, None], 0.0)
+
+    def prefixes(self) -> PrefixBatch:
+        """The kept positions as prefixes for every row, shorter rows padded on the left."""
+        pairs = [self.found[site] for site in range(len(self.sites.modules))]
+        return PrefixBatch(
+            tuple(range(self.mask.shape[0])),
+            tuple(key for key, _ in pairs),
+            tuple(value for _, value in pairs),
+            self.mask,
+        )
+
+
+@contextmanager
+def capture(sites: AttentionSites, keep: Bool[Tensor, "batch time"]) -> Iterator[Captured]:
+    """While open, the keys and values of the positions in ``keep`` are collected.
+
+    Gradients flow through what is collected. May be nested with ``inject``; the injected prefix
+    itself is not collected.
+
+    Args:
+        sites: What ``attach`` returned.
+        keep: ``(batch, time)``, true at the positions to keep.
+    """
+    captured = Captured(sites, keep)
+    with record(captured):
+        yield captured
+
+
+# --- the registered attention function ------------------------------------------------------
+
+
+@cache
+def _eager_function(attention_class: type[nn.Module]) -> Callable[..., Any]:
+    """The eager attention of the file that the class, or one of its parents, is written in."""
+    for cls in attention_class.__mro__:
+        function = getattr(sys.modules.get(cls.__module__), "eager_attention_forward", None)
+        if function is not None:
+            return function
+    raise ModelError(
+        f"No eager attention function found beside {attention_class.__name__}",
+        "a modeling file with eager_attention_forward",
+        "Load the model with attn_implementation='sdpa'",
+    )
+
+
+def _make_attention(base_name: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    """The function that stands in for ``base_name``."""
+
+    def attention(
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        eager = base_name == "eager"
+        attention_class: Any = type(module)
+        base = _eager_function(attention_class) if eager else AttentionInterface()[base_name]
+        recorder, state = _RECORDER.get(), _INJECTION.get()
+        if recorder is not None:
+            recorder(module, key, value)
+        site = None if state is None else state.sites.index(module)
+        if state is None or site is None:
+            return base(module, query, key, value, attention_mask, **kwargs)
+        return _attend_with_prefix(
+            base, state, site, module, (query, key, value), attention_mask, kwargs
+        )
+
+    attention.__name__ = PREFIX + base_name
+    return attention
+
+
+def register(base_name: str) -> str:
+    """Register the function that stands in for ``base_name``, and the base's masks with it.
+
+    Without the second a model would silently run without any mask.
+
+    Returns:
+        The name to switch a model to.
+    """
+    name = PREFIX + base_name
+    if name not in AttentionInterface().valid_keys():
+        AttentionInterface.register(name, _make_attention(base_name))
+    AttentionMaskInterface.register(name, AttentionMaskInterface()[base_name])
+    return name
+
+
+def _attend_with_prefix(
+    base: Callable[..., Any],
+    state: _Injection,
+    site: int,
+    module: nn.Module,
+    qkv: tuple[Tensor, Tensor, Tensor],
+    mask: Tensor | None,
+    kwargs: dict[str, Any],
+) -> tuple[Tensor, Tensor | None]:
+    """The base's result, with the in-scope rows replaced by what they are with their prefix."""
+    query, key, value = qkv
+    factor = state.factor(query.shape[0])
+    rows, prefix_mask = state.rows(factor, query.device)
+    prefix_key, prefix_value = state.keys_values(site, factor, key)
+    length = prefix_key.shape[2]
+    out, weights = None, None
+    if not state.everywhere:  # otherwise every row would be thrown away
+        out, weights = base(module, query, key, value, mask, **kwargs)
+        query, key, value = (x.index_select(0, rows) for x in qkv)
+        if mask is not None and mask.shape[0] > 1:
+            mask = mask.index_select(0, rows)
+    mask = _extend_mask(
+        mask, prefix_mask, query, key, _window(module, kwargs), _causal(module, kwargs)
+    )
+    key = torch.cat([prefix_key, key], dim=2)
+    value = torch.cat([prefix_value, value], dim=2)
+    edited, edited_weights = base(module, query, key, value, mask, **kwargs)
+    if out is None:
+        return edited, None if edited_weights is None else edited_weights[..., length:]
+    return out.index_copy(0, rows, edited.to(out.dtype)), weights
+
+
+def _window(module: nn.Module, kwargs: dict[str, Any]) -> int | None:
+    """How many positions a token sees, itself included; ``None`` if there is no limit."""
+    window = kwargs.get("sliding_window", getattr(module, "sliding_window", None))
+    return window if isinstance(window, int) else None
+
+
+def _causal(module: nn.Module, kwargs: dict[str, Any]) -> bool:
+    given = kwargs.get("is_causal")
+    return bool(getattr(module, "is_causal", True) if given is None else given)
+
+
+def _extend_mask(
+    mask: Shaped[Tensor, "mask_rows mask_heads time kv_time"] | None,
+    prefix_mask: Bool[Tensor, "rows prefix"],
+    query: Float[Tensor, "rows heads time head_dim"],
+    key: Float[Tensor, "rows kv_heads kv_time head_dim"],
+    window: int | None,
+    causal: bool,
+) -> Shaped[Tensor, "rows mask_heads time total"]:
+    """The mask with columns for the prefix in front, which every query position sees.
+
+    Args:
+        mask: ``(rows or 1, 1 or heads, time, kv_time)``, boolean (true: visible) or additive.
+            ``None`` means what it means to the model: causal, or everything for one position.
+        prefix_mask: Which virtual tokens are real.
+        query: Queries of the rows.
+        key: Keys of the rows, without the prefix.
+        window: Sliding window of the site, used only where ``mask`` is ``None``.
+        causal: Whether the site is causal, used only where ``mask`` is ``None``.
+
+    Returns:
+        ``(rows, 1 or heads, time, prefix + kv_time)`` of the dtype of ``mask``, or boolean.
+    """
+    rows, time, kv_time = query.shape[0], query.shape[2], key.shape[2]
+    if mask is None:
+        mask = torch.ones(time, kv_time, dtype=torch.bool, device=query.device)
+        if causal and time > 1:  # no mask is left out unless both start at position 0
+            mask = mask.tril()
+            if window is not None:
+                mask = mask.triu(1 - window)
+        mask = mask[None, None]
+    front = prefix_mask[:, None, None, :].expand(-1, mask.shape[1], time, -1)
+    if mask.dtype != torch.bool:
+        hidden = torch.finfo(mask.dtype).min
+        front = torch.zeros_like(front, dtype=mask.dtype).masked_fill(~front, hidden)
+    return torch.cat([front, mask.expand(rows, -1, -1, -1)], dim=-1)

@@ -1,0 +1,154 @@
+"""Text to token ids and back, and stopping a generation at a piece of text.
+
+The tokenizer is used as it is and never changed: its padding side and padding token do not
+matter, rows are padded here, on the left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, StoppingCriteria
+from transformers.generation.streamers import BaseStreamer
+
+from seprog.errors import InputError
+
+
+class Tokens:
+    """Encodes, pads and decodes.
+
+    Args:
+        tokenizer: The base model's tokenizer.
+
+    ``leading`` holds the special tokens that the tokenizer normally puts in front of a text (a
+    BOS, or nothing). Special tokens that it puts behind a text are left out: more text follows.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        full, bare = (list(tokenizer("a", add_special_tokens=s).input_ids) for s in (True, False))
+        starts = (i for i in range(len(full)) if full[i : i + len(bare)] == bare)
+        self.leading: list[int] = full[: next(starts, 0)]
+        pad = tokenizer.pad_token_id
+        pad = tokenizer.eos_token_id if pad is None else pad
+        self.pad_id: int = 0 if pad is None else pad
+
+    def encode(self, texts: Sequence[str], bos: bool | Sequence[bool] = True) -> list[list[int]]:
+        """Token ids of each text.
+
+        Args:
+            texts: Any number of texts.
+            bos: Whether a text gets the BOS that the tokenizer normally gives it; for all, or
+                one per text. Makes no difference to tokenizers that give none.
+
+        Raises:
+            InputError: There is no text, or a text has no tokens.
+        """
+        wanted = [bos] * len(texts) if isinstance(bos, bool) else list(bos)
+        if isinstance(texts, str) or not texts or len(wanted) != len(texts):
+            raise InputError(
+                f"{texts!r} came with {len(wanted)} bos flags",
+                "a list of at least one text, and one flag or one per text",
+            )
+        rows = []
+        for text, with_bos in zip(texts, wanted, strict=True):
+            ids = list(self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
+            rows.append((self.leading if with_bos else []) + ids)
+            if not rows[-1]:
+                raise InputError(f"The text {text!r} has no tokens", "some text")
+        return rows
+
+    def pad(
+        self, rows: Sequence[Sequence[int]], device: torch.device
+    ) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch time"]]:
+        """Rows as one tensor, padded on the left, and its mask (1 where a token is real)."""
+        time = max(len(row) for row in rows)
+        ids = [[self.pad_id] * (time - len(row)) + list(row) for row in rows]
+        mask = [[0] * (time - len(row)) + [1] * len(row) for row in rows]
+        return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids, special tokens left out."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+
+def cut(text: str, stop: Sequence[str]) -> str:
+    """``text`` up to the first of the ``stop`` texts in it."""
+    ends = [end for s in stop if s and (end := text.find(s)) >= 0]
+    return text[: min(ends)] if ends else text
+
+
+class StopAtText(StoppingCriteria):
+    """Ends a row as soon as what it generated holds one of the ``stop`` texts."""
+
+    def __init__(self, tokens: Tokens, start: int, stop: Sequence[str]) -> None:
+        self.tokens, self.start, self.stop = tokens, start, stop
+
+    def __call__(
+        self, input_ids: Int[Tensor, "batch time"], scores: Any, **kwargs: Any
+    ) -> Bool[Tensor, " batch"]:
+        """Which rows are done."""
+        texts = [self.tokens.decode(row) for row in input_ids[:, self.start :].tolist()]
+        done = [any(s and s in text for s in self.stop) for text in texts]
+        return torch.tensor(done, device=input_ids.device)
+
+
+class TextStream(BaseStreamer, StoppingCriteria):
+    """Text pieces of one generation while it runs in another thread.
+
+    The pieces joined are the text that the generation returns: a piece is held back while it may
+    still change (half a character, the start of a stop text). As a stopping criterion it ends
+    the generation once nobody reads any more.
+    """
+
+    def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str]) -> None:
+        self._decode, self._stop = decode, stop
+        self._ids: list[int] | None = None  # None until the prompt has come
+        self._sent = ""
+        self._queue: SimpleQueue[str | BaseException | None] = SimpleQueue()
+        self.cancelled = False
+
+    def put(self, value: Tensor) -> None:
+        """Take the prompt, then one new token at a time."""
+        if self._ids is None:
+            self._ids = []
+            return
+        self._ids.extend(value.flatten().tolist())
+        text = self._decode(self._ids)
+        if text.endswith("\ufffd"):  # half a character
+            return
+        text = cut(text, self._stop)
+        starts = (s[:n] for s in self._stop for n in range(len(s)))
+        held = max((len(start) for start in starts if text.endswith(start)), default=0)
+        self._send(text[: len(text) - held])
+
+    def end(self) -> None:
+        """Send what was held back."""
+        self._send(cut(self._decode(self._ids or []), self._stop))
+        self._queue.put(None)
+
+    def fail(self, error: BaseException) -> None:
+        """Raise ``error`` in the reading thread."""
+        self._queue.put(error)
+
+    def __call__(
+        self, input_ids: Int[Tensor, "batch time"], scores: Any, **kwargs: Any
+    ) -> Bool[Tensor, " batch"]:
+        """All rows are done once the reader has gone away."""
+        return torch.full(input_ids.shape[:1], self.cancelled, device=input_ids.device)
+
+    def __iter__(self) -> Iterator[str]:
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def _send(self, text: str) -> None:
+        if text.startswith(self._sent) and len(text) > len(self._sent):
+            self._queue.put(text[len(self._sent) :])
+            self._sent = text

@@ -1,0 +1,399 @@
+"""The memory: all edits, their history, and caches made from them, in one SQLite file.
+
+Knows edits, bytes and vectors; no models. What SQL does is in ``records`` (edits and events),
+``search`` and ``transfer``; vectors, prefixes and metadata are in ``caches``; the file's layout
+is in ``migrations``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from seprog.errors import InputError
+from seprog.memory import records, transfer
+from seprog.memory import search as full_text
+from seprog.memory.caches import Caches
+from seprog.memory.database import Database
+from seprog.memory.edit_text import check_text, checked
+from seprog.memory.records import Event
+from seprog.memory.transfer import ImportReport
+from seprog.types import Edit
+
+__all__ = ["Event", "ImportReport", "Memory"]
+
+# Inside the class, the name ``list`` is the method.
+Edits: TypeAlias = list[Edit]
+Events: TypeAlias = list[Event]
+Names: TypeAlias = list[str]
+
+
+class Memory(Caches):
+    """All edits, on disk: the only source of truth. Several processes may write to one file.
+
+    A method that changes something is durable when it returns. Ids may be shortened to their
+    first four or more characters wherever one is taken, as long as only one edit's id starts
+    so. Every method may raise ``MemoryFileError``: the file is damaged, locked for more than
+    10 seconds, read-only (methods that write) or its disk is full; then nothing was changed.
+
+    ::
+
+        with Memory("memory.db") as memory:
+            edit = memory.add(make_edit("The capital of Australia is Sydney."))
+            memory.forget(edit.id, author="ada", reason="it is Canberra")
+
+    Args:
+        path: The file, created if missing; ``":memory:"`` keeps everything in RAM.
+        read_only: Open for reading only. A file or folder that cannot be written is opened
+            for reading anyway, and each change then raises ``MemoryFileError``.
+
+    Raises:
+        MemoryFileError: The file cannot be opened, or is not a memory of a known version.
+    """
+
+    def __init__(self, path: Path | str, read_only: bool = False) -> None:
+        super().__init__(Database(path, read_only))
+
+    @property
+    def path(self) -> str:
+        """The file, as given."""
+        return self._database.path
+
+    @property
+    def read_only(self) -> bool:
+        """Whether changes are refused."""
+        return self._database.read_only
+
+    def close(self) -> None:
+        """Close the file. Closing twice is fine; other use after it raises MemoryFileError."""
+        self._database.close()
+
+    def __enter__(self) -> Memory:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Changing edits
+
+    def add(self, edit: Edit, supersedes: Sequence[str] = ()) -> Edit:
+        """Put an edit in force.
+
+        Active edits of the namespace with the same prompt, or the same subject and relation
+        (case and spacing aside), are superseded. If an active edit has the same statement
+        already, no edit is added: that one is returned, and it does the superseding.
+
+        Args:
+            edit: Its ``id``, ``created_at``, ``supersedes`` and ``active`` are not looked at.
+            supersedes: Ids of further edits that it replaces; inactive ones are passed over.
+
+        Returns:
+            The edit with its id and time; ``supersedes`` is the first edit it replaced.
+
+        Raises:
+            InputError: A text is empty, too long or not storable, or an id in ``supersedes``
+                belongs to another namespace.
+            UnknownEdit: An id in ``supersedes`` is unknown.
+        """
+        return self.add_many([edit], [supersedes])[0]
+
+    def add_many(self, edits: Sequence[Edit], supersedes: Sequence[Sequence[str]] = ()) -> Edits:
+        """Put several edits in force, in their order: all of them or, on an error, none.
+
+        Args:
+            edits: As for ``add``.
+            supersedes: As for ``add``, one entry per edit; empty if there are none at all.
+
+        Returns:
+            One edit per given one; inactive if a later one of them superseded it.
+
+        Raises:
+            InputError: As for ``add``.
+            UnknownEdit: As for ``add``.
+        """
+        replaced = supersedes or [()] * len(edits)
+        if len(replaced) != len(edits) or any(isinstance(ids, str) for ids in replaced):
+            raise InputError(
+                f"{len(edits)} edits came with supersedes={supersedes!r}",
+                "one list of ids per edit",
+                "Put the ids of each edit into a list",
+            )
+        good = [checked(edit) for edit in edits]
+        now = time.time()
+        with self._database.writing() as connection:
+            ids = []
+            for edit, old in zip(good, replaced, strict=True):
+                new = replace(edit, id=records.new_id(connection), created_at=now, supersedes=None)
+                ids.append(records.admit(connection, new, now, old).id)
+            return [records.find(connection, id) for id in ids]
+
+    def forget(self, id: str, author: str | None = None, reason: str | None = None) -> Edit:
+        """Put an edit out of force; it stays in the history and can be restored.
+
+        An edit that it superseded does not come back by this; restore that one to have it.
+
+        Args:
+            id: The edit.
+            author: Who forgets it. ``None`` means unknown.
+            reason: Why. ``None`` means not given.
+
+        Returns:
+            The edit, now inactive.
+
+        Raises:
+            UnknownEdit: No edit has this id.
+            InputError: The edit is out of force already.
+        """
+        _check_provenance(author, reason)
+        with self._database.writing() as connection:
+            edit = records.find(connection, id)
+            if not edit.active:
+                last = records.events(connection, edit.id)[-1]
+                by = f" by {last.other_id}" if last.action == "superseded" else ""
+                raise InputError(
+                    f"Edit {edit.id} is out of force already ({last.action}{by})",
+                    "an active edit",
+                    "See its history",
+                )
+            records.set_active(connection, edit.id, False)
+            event = Event(edit.id, "forgotten", time.time(), author, reason)
+            records.record(connection, event)
+        return replace(edit, active=False)
+
+    def restore(self, id: str, author: str | None = None, reason: str | None = None) -> Edit:
+        """Put a forgotten or superseded edit in force again.
+
+        If another active edit answers its question by now, or states the same, that one is
+        superseded, and the history says so.
+
+        Args:
+            id: The edit.
+            author: Who restores it. ``None`` means unknown.
+            reason: Why. ``None`` means not given.
+
+        Returns:
+            The edit, now active.
+
+        Raises:
+            UnknownEdit: No edit has this id.
+            InputError: The edit is in force.
+        """
+        _check_provenance(author, reason)
+        with self._database.writing() as connection:
+            edit = records.find(connection, id)
+            if edit.active:
+                raise InputError(
+                    f"Edit {edit.id} is in force", "a forgotten or superseded edit", "Keep it so"
+                )
+            records.restore(connection, edit, time.time(), author, reason)
+        return replace(edit, active=True)
+
+    # Reading edits
+
+    def get(self, id: str) -> Edit:
+        """One edit, active or not.
+
+        Args:
+            id: Its id, or the start of it.
+
+        Returns:
+            The edit.
+
+        Raises:
+            UnknownEdit: No id is like that; the message names the nearest one.
+            InputError: Several ids start like that.
+        """
+        with self._database.reading() as connection:
+            return records.find(connection, id)
+
+    def list(
+        self,
+        namespace: str | None = None,
+        active: bool | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Edits:
+        """Edits in the order in which they were added.
+
+        Args:
+            namespace: Only edits of this namespace.
+            active: Only active, or only inactive ones; ``None`` means both.
+            limit: At most so many; ``None`` means all.
+            offset: Pass over so many first.
+
+        Returns:
+            The edits.
+
+        Raises:
+            InputError: A limit or offset is negative.
+        """
+        _check_range(limit, offset)
+        condition, values = records.matching(namespace=namespace, active=active)
+        with self._database.reading() as connection:
+            return records.edits_from(
+                connection.execute(
+                    f"SELECT * FROM edits WHERE {condition} ORDER BY seq LIMIT ? OFFSET ?",
+                    (*values, -1 if limit is None else limit, offset),
+                )
+            )
+
+    def search(
+        self,
+        text: str,
+        namespace: str | None = None,
+        limit: int = 20,
+        active: bool | None = True,
+    ) -> Edits:
+        """Edits whose statement, prompt, target, subject or object has all words of a text.
+
+        A word also finds those that begin with it. If nothing is found so, edits whose
+        statement contains the text as it stands.
+
+        Args:
+            text: What was typed; no character in it is special.
+            namespace: Only edits of this namespace.
+            limit: At most so many.
+            active: Only active, or only inactive ones; ``None`` means both.
+
+        Returns:
+            The edits, best match first; none if the text has no words.
+
+        Raises:
+            InputError: The limit is negative.
+        """
+        _check_range(limit, 0)
+        with self._database.reading() as connection:
+            return full_text.search(connection, text, namespace, active, limit)
+
+    def count(self, namespace: str | None = None) -> int:
+        """How many edits are in force.
+
+        Args:
+            namespace: Count only edits of this namespace.
+
+        Returns:
+            The number of active edits.
+        """
+        condition, values = records.matching(namespace=namespace, active=True)
+        with self._database.reading() as connection:
+            row = connection.execute(f"SELECT count(*) FROM edits WHERE {condition}", values)
+            return int(row.fetchone()[0])
+
+    def namespaces(self) -> Names:
+        """The namespaces that have edits, active or not, in alphabetical order."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT DISTINCT namespace FROM edits ORDER BY namespace")
+            return [row["namespace"] for row in rows]
+
+    def history(
+        self, id: str | None = None, namespace: str | None = None, limit: int | None = None
+    ) -> Events:
+        """What happened to edits, oldest first.
+
+        Args:
+            id: Only to this edit.
+            namespace: Only to edits of this namespace.
+            limit: Only the latest so many; ``None`` means all.
+
+        Returns:
+            The events.
+
+        Raises:
+            UnknownEdit: No edit has this id.
+            InputError: The limit is negative.
+        """
+        _check_range(limit, 0)
+        with self._database.reading() as connection:
+            full = records.find(connection, id).id if id is not None else None
+            return records.events(connection, full, namespace, limit)
+
+    def as_of(self, time: float, namespace: str | None = None) -> Edits:
+        """The edits that were in force at a time.
+
+        Args:
+            time: Seconds since the epoch (UTC).
+            namespace: Only edits of this namespace.
+
+        Returns:
+            The edits in the order in which they were added, with ``active`` as it was then.
+        """
+        with self._database.reading() as connection:
+            return records.as_of(connection, time, namespace)
+
+    def revision(self) -> int:
+        """The number of the last event: grows with every change to the edits, by any process.
+
+        Caches and metadata do not count.
+
+        Returns:
+            0 for an empty memory.
+        """
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT coalesce(max(seq), 0) FROM events")
+            return int(row.fetchone()[0])
+
+    # In and out
+
+    def export(
+        self, namespace: str | None = None, history: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Edits as rows for JSON lines, in the order in which they were added.
+
+        Args:
+            namespace: Only edits of this namespace.
+            history: Also inactive edits, and what happened to each.
+
+        Returns:
+            One mapping per edit, of one state of the memory; see ``transfer`` for the fields.
+        """
+        with self._database.reading() as connection:
+            return iter(transfer.export_rows(connection, namespace, history))
+
+    def import_rows(
+        self, lines: Iterable[str], namespace: str | None = None, skip_bad: bool = False
+    ) -> ImportReport:
+        """Add edits from JSON lines, in one transaction.
+
+        A row holds a statement, or a prompt and a target, or a subject, a relation and an
+        object; or what ``export`` gave. Its id is kept if no edit has it yet.
+
+        Args:
+            lines: One JSON object each; empty lines are passed over.
+            namespace: Put all edits here; ``None`` means where their rows say.
+            skip_bad: Import the good rows even if others are bad.
+
+        Returns:
+            The report. If it has errors and ``skip_bad`` is false, nothing was imported.
+
+        Raises:
+            InputError: The lines are not UTF-8, or the namespace is not storable.
+        """
+        if namespace is not None:
+            check_text("namespace", namespace)
+        rows, errors = transfer.parse_lines(lines, namespace)
+        if errors and not skip_bad:
+            return ImportReport(errors=errors)
+        with self._database.writing() as connection:
+            report = transfer.Importer(connection, time.time()).run(rows)
+        return replace(report, errors=errors)
+
+
+def _check_provenance(author: str | None, reason: str | None) -> None:
+    for name, text in (("author", author), ("reason", reason)):
+        check_text(name, text or "", may_be_empty=True)
+
+
+def _check_range(limit: int | None, offset: int) -> None:
+    if offset < 0 or (limit is not None and limit < 0):
+        raise InputError(
+            f"limit={limit} and offset={offset} were given", "numbers from 0", "Give 0 or more"
+        )

@@ -1,0 +1,69 @@
+"""Checkpoints that a killed run resumes from: tensors in safetensors, the rest in JSON.
+
+A checkpoint is written beside the old one and renamed over it, so there is always a whole one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+
+def save_checkpoint(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Write a checkpoint atomically.
+
+    Args:
+        folder: Where; replaced if it is there.
+        tensors: Everything numeric.
+        state: Everything else, as JSON can hold it.
+    """
+    fresh = folder.with_name(folder.name + ".new")
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, fresh / "t.safetensors")
+    (fresh / "state.json").write_text(json.dumps(state))
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(fresh, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Read a checkpoint back; ``None`` if there is none."""
+    for candidate in (folder, folder.with_name(folder.name + ".old")):
+        if (candidate / "state.json").exists():
+            state = json.loads((candidate / "state.json").read_text())
+            return load_file(candidate / "t.safetensors"), state
+    return None
+
+
+def optimizer_tensors(name: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimizer's state as named tensors."""
+    found = {}
+    for index, state in optimizer.state_dict()["state"].items():
+        for key, value in state.items():
+            found[f"{name}/{index}/{key}"] = torch.as_tensor(value)
+    return found
+
+
+def restore_optimizer(
+    name: str, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
+) -> None:
+    """The reverse of ``optimizer_tensors``."""
+    whole = optimizer.state_dict()
+    whole["state"] = {}
+    for key, value in tensors.items():
+        owner, _, rest = key.partition("/")
+        if owner == name:
+            index, _, field = rest.partition("/")
+            whole["state"].setdefault(int(index), {})[field] = value
+    optimizer.load_state_dict(whole)

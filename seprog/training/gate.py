@@ -1,0 +1,315 @@
+"""Train the scope gate on scenarios: first the retriever, then the scorer on what it retrieves.
+
+Negatives are drawn from the memory itself: the edits nearest to a query that do not bear on it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seprog.atlas.fiction import counterfact
+from seprog.atlas.scenario import Probe, Scenario, make_scenario
+from seprog.atlas.world import Fact, Split, load_world
+from seprog.gate import GateConfig, ScopeGate, Shelf, fit_threshold, wilson
+from seprog.text_encoder import TextEncoder
+from seprog.training.checkpoint import (
+    load_checkpoint,
+    optimizer_tensors,
+    restore_optimizer,
+    save_checkpoint,
+)
+from seprog.training.run import Run, trapezoid
+from seprog.types import Edit
+
+
+@dataclass(frozen=True)
+class GateTraining:
+    """How the gate is trained.
+
+    Args:
+        scenarios: Memories to draw from.
+        edits: Edits per memory.
+        steps: Steps of the scorer.
+        groups: Queries per step.
+        negatives: Near edits out of scope per query.
+        lr: Peak learning rate of the scorer.
+        seed: Of data and initial weights.
+        threads: CPU threads.
+    """
+
+    scenarios: int = 3
+    edits: int = 1000
+    steps: int = 1500
+    groups: int = 8
+    negatives: int = 3
+    lr: float = 1e-3
+    seed: int = 0
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Group:
+    """A text, and the edits near it: those that bear on it first.
+
+    Args:
+        text: A query, perhaps followed by statements that fired before.
+        edits: Statements.
+        scope: Per statement, whether it bears on the text.
+        same: Per statement, whether it answers the very question of the text.
+    """
+
+    text: str
+    edits: tuple[str, ...]
+    scope: tuple[bool, ...]
+    same: tuple[bool, ...]
+
+
+def stages(scenario: Scenario, probe: Probe) -> list[tuple[str, Fact | None, bool]]:
+    """What the gate is asked in the course of one probe.
+
+    Returns:
+        ``(text, the edit that should fire, whether it is the same question)``; the last stage of a
+        probe has no edit left to fire.
+    """
+    text = probe.prompt
+    found: list[tuple[str, Fact | None, bool]] = []
+    for fact in probe.used:
+        found.append((text, fact, probe.kind in ("rewrite", "paraphrase")))
+        text = f"{text} {scenario.statement(fact)}"
+    return [*found, (text, None, False)]
+
+
+def training_texts(scenario: Scenario, rng: random.Random) -> list[tuple[str, Fact | None, bool]]:
+    """Every stage of every probe, and statements that contradict an edit, in random order."""
+    facts = list(scenario.facts.values())
+    probes = list(scenario.in_scope(rng)) + list(scenario.near_misses(rng, facts))
+    for _ in range(4):
+        probes += scenario.composed(rng)
+    probes += scenario.far(rng, len(facts) // 3)
+    texts = [stage for probe in probes for stage in stages(scenario, probe)]
+    for fact in rng.sample(facts, len(facts) // 5):
+        relation = scenario.world.relations[fact.relation]
+        other = counterfact(scenario.world, relation, scenario.split, rng, subject=fact.subject)
+        paraphrases = scenario.in_scope(rng, [fact])
+        prompts = [p.prompt for p in paraphrases if p.kind in ("rewrite", "paraphrase")]
+        texts.append((f"{rng.choice(prompts)} {other.object}.", fact, True))
+    rng.shuffle(texts)
+    return texts
+
+
+def as_edits(scenario: Scenario) -> dict[Fact, Edit]:
+    """The scenario's facts as edits with ids."""
+    return {
+        fact: Edit(scenario.statement(fact), id=str(i))
+        for i, fact in enumerate(scenario.facts.values())
+    }
+
+
+def scenarios(config: GateTraining, split: Split = "train") -> list[Scenario]:
+    """The memories to train on."""
+    rng = random.Random(config.seed)
+    return [
+        make_scenario(load_world(), split, config.edits, rng) for _ in range(config.scenarios)
+    ]
+
+
+def train_retriever(
+    gate: ScopeGate, queries: np.ndarray, edits: np.ndarray, owner: Sequence[int], seed: int
+) -> float:
+    """Draw queries towards their edits, away from the others in the batch.
+
+    Args:
+        gate: Its retriever is trained.
+        queries: Encoder vectors of texts, ``(n, width)``.
+        edits: Encoder vectors of the statements that bear on them, ``(n, width)``.
+        owner: Per row, which edit it is; rows of one edit are not each other's negatives.
+        seed: Of the batches.
+
+    Returns:
+        The last loss.
+    """
+    retriever = gate.retriever.requires_grad_(True)
+    optimizer = torch.optim.AdamW(retriever.parameters(), lr=3e-4, weight_decay=0.0)
+    rng = np.random.default_rng(seed)
+    x, y, who = torch.from_numpy(queries), torch.from_numpy(edits), torch.tensor(owner)
+    loss = torch.zeros(())
+    for _ in range(400):
+        rows = torch.from_numpy(rng.choice(len(x), min(512, len(x)), replace=False))
+        cosines = retriever.project_queries(x[rows]) @ retriever.project_edits(y[rows]).T
+        twins = (who[rows][:, None] == who[rows][None]) & ~torch.eye(len(rows), dtype=torch.bool)
+        logits = (cosines / 0.05).masked_fill(twins, -1e4)
+        loss = torch.nn.functional.cross_entropy(logits, torch.arange(len(rows)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    retriever.requires_grad_(False)
+    return loss.item()
+
+
+def mine(
+    gate: ScopeGate, config: GateTraining, rng: random.Random
+) -> tuple[list[Group], dict[str, float]]:
+    """Train the retriever, then collect for each text the edits nearest to it.
+
+    Returns:
+        Groups for the scorer, and how well the retriever does on them.
+    """
+    worlds = [(s, as_edits(s), training_texts(s, rng)) for s in scenarios(config)]
+    vectors = [
+        (gate.encoder.encode([e.statement for e in edits.values()]),
+         gate.encoder.encode([text for text, _, _ in texts]))
+        for _, edits, texts in worlds
+    ]
+    x, y, owner = [], [], []
+    for (_, edits, texts), (keys, queries) in zip(worlds, vectors, strict=True):
+        place = {fact: i for i, fact in enumerate(edits)}
+        rows = [(i, place[f]) for i, (_, f, _) in enumerate(texts) if f is not None]
+        x.append(queries[[i for i, _ in rows]])
+        y.append(keys[[j for _, j in rows]])
+        owner += [j + 10**6 * len(x) for _, j in rows]
+    loss = train_retriever(gate, np.concatenate(x), np.concatenate(y), owner, config.seed)
+    groups, hits = [], []
+    for (_, edits, texts), (keys, queries) in zip(worlds, vectors, strict=True):
+        with torch.no_grad():
+            q = gate.retriever.project_queries(torch.from_numpy(queries))
+            k = gate.retriever.project_edits(torch.from_numpy(keys))
+            near = (q @ k.T).topk(gate.config.nearest).indices.tolist()
+        facts = list(edits)
+        for (text, fact, same), rows in zip(texts, near, strict=True):
+            candidates = [facts[r] for r in rows]
+            if fact is not None:
+                hits.append(fact in candidates)
+            groups.append(_group(text, fact, same, candidates, edits, config, rng))
+    rng.shuffle(groups)
+    return groups, {"retriever_loss": loss, "retrieved": float(np.mean(hits))}
+
+
+def _group(
+    text: str,
+    fact: Fact | None,
+    same: bool,
+    candidates: Sequence[Fact],
+    edits: dict[Fact, Edit],
+    config: GateTraining,
+    rng: random.Random,
+) -> Group:
+    """One right edit, if there is one, and wrong ones: the nearest, and one at random."""
+    told = [c for c in candidates if edits[c].statement not in text and c != fact]
+    wrong = told[: config.negatives - 1]
+    rest = told[config.negatives - 1 :]
+    wrong += [rng.choice(rest)] if rest else []
+    right = [fact] if fact is not None else []
+    return Group(
+        text,
+        tuple(edits[f].statement for f in [*right, *wrong]),
+        tuple([True] * len(right) + [False] * len(wrong)),
+        tuple([same] * len(right) + [False] * len(wrong)),
+    )
+
+
+def scorer_loss(gate: ScopeGate, groups: Sequence[Group]) -> Tensor:
+    """Binary cross-entropy of both logits; *same question* counts a quarter."""
+    texts = [g.text for g in groups for _ in g.edits]
+    logits = gate.scorer(texts, [e for g in groups for e in g.edits])
+    scope = torch.tensor([s for g in groups for s in g.scope], dtype=torch.float32)
+    same = torch.tensor([s for g in groups for s in g.same], dtype=torch.float32)
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits
+    return entropy(logits[:, 0], scope) + 0.25 * entropy(logits[:, 1], same)
+
+
+def train_gate(out: Path, run_folder: Path, config: GateTraining) -> ScopeGate:
+    """Train a gate, calibrate it, and write it.
+
+    Args:
+        out: Folder that the gate is written to.
+        run_folder: Folder for checkpoint and log; a stopped run goes on from there.
+        config: How.
+
+    Returns:
+        The gate.
+    """
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    gate = ScopeGate(TextEncoder(), GateConfig())
+    run = Run(run_folder, "gate", config.steps)
+    groups, facts = mine(gate, config, random.Random(config.seed))
+    run.report(0, **facts)
+    scorer = gate.scorer.requires_grad_(True)
+    optimizer = torch.optim.AdamW(scorer.parameters(), lr=config.lr, weight_decay=0.01)
+    start = 0
+    if saved := load_checkpoint(run.checkpoint):
+        start = int(saved[1]["step"])
+        scorer.load_state_dict({k[7:]: v for k, v in saved[0].items() if k.startswith("scorer/")})
+        restore_optimizer("adamw", optimizer, saved[0])
+
+    def save(step: int) -> None:
+        tensors = {f"scorer/{k}": v for k, v in scorer.state_dict().items()}
+        tensors |= optimizer_tensors("adamw", optimizer)
+        save_checkpoint(run.checkpoint, tensors, {"step": step, **asdict(config)})
+
+    running = 0.5
+    for step in run.each_step(start, save):
+        first = step * config.groups % max(1, len(groups) - config.groups)
+        loss = scorer_loss(gate, groups[first : first + config.groups])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(scorer.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr * trapezoid(step, config.steps, 50, 0.5)
+        optimizer.step()
+        optimizer.zero_grad()
+        running += 0.02 * (loss.item() - running)
+        if step % 20 == 0:
+            run.report(step, loss=running)
+    gate.requires_grad_(False)
+    report = calibrate_on_scenario(gate, edits=1000, rate=0.01, seed=config.seed + 1)
+    run.report(config.steps, **report)
+    gate.save_pretrained(out)
+    return gate
+
+
+def calibrate_on_scenario(
+    gate: ScopeGate, edits: int, rate: float, seed: int, split: Split = "calibration"
+) -> dict[str, float]:
+    """Fit the gate's own threshold on subjects and phrasings that nothing was trained on.
+
+    Returns:
+        The threshold, and the shares of out-of-scope and in-scope first hops that fire at it.
+    """
+    rng = random.Random(seed)
+    scenario = make_scenario(load_world(), split, edits, rng)
+    known = as_edits(scenario)
+    shelf = gate.shelf(list(known.values()))
+    facts = list(scenario.facts.values())
+    outside = [p.prompt for p in scenario.near_misses(rng, facts)]
+    outside += [p.prompt for p in scenario.far(rng, edits // 2)]
+    gate.calibration = fit_threshold(
+        gate.highest(outside, shelf), rate, edits, gate.fingerprint
+    )
+    inside = list(scenario.in_scope(rng, rng.sample(facts, min(300, len(facts)))))
+    inside += scenario.composed(rng)
+    right = right_fires(gate, shelf, known, inside)
+    return {
+        "threshold": gate.calibration.threshold,
+        "false_fire": gate.calibration.observed,
+        "false_fire_high": wilson(gate.calibration.observed * len(outside), len(outside))[1],
+        "fired_rightly": right,
+    }
+
+
+def right_fires(
+    gate: ScopeGate, shelf: Shelf, known: dict[Fact, Edit], probes: Sequence[Probe]
+) -> float:
+    """Share of in-scope probes for which every edit that they rest on fires."""
+    decisions = gate.decide([p.prompt for p in probes], shelf)
+    right = [
+        {known[f].id for f in p.used} <= {e.id for e in d.fired}
+        for p, d in zip(probes, decisions, strict=True)
+    ]
+    return sum(right) / len(right)

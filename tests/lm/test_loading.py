@@ -1,0 +1,98 @@
+"""From a folder: what loads, what is refused, and how a model is recognised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers as tf
+
+from seprog.errors import ModelError
+from seprog.lm import CausalLM, load_lm
+from tests.conftest import make_tokenizer
+from tests.lm.families import FAMILIES, VOCAB, build
+from tests.lm.helpers import ids, load
+
+
+def save(model: object, folder: Path) -> str:
+    model.save_pretrained(folder)  # type: ignore[attr-defined]
+    make_tokenizer(bos=True).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_saved_models_load_and_keep_their_fingerprint(name: str, tmp_path: Path) -> None:
+    lm, base = load(name)
+    path = save(base, tmp_path)
+    loaded = load_lm(path)
+    assert isinstance(loaded, CausalLM)
+    assert (loaded.fingerprint, loaded.spec) == (lm.fingerprint, lm.spec)
+    assert torch.equal(loaded(ids(lm, "hello")), lm(ids(lm, "hello")))
+    half = load_lm(path, dtype="bfloat16", attn_implementation="eager")
+    assert (half.dtype, half.fingerprint) == (torch.bfloat16, lm.fingerprint)
+
+
+def test_fingerprints_differ_between_models_and_after_training() -> None:
+    prints = {load(name)[0].fingerprint for name in FAMILIES}
+    assert len(prints) == len(FAMILIES)
+    model = build("llama")
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight.add_(0.01)
+    changed = CausalLM(model, make_tokenizer(bos=False))
+    assert changed.fingerprint not in prints and len(changed.fingerprint) == 64
+
+
+def test_tied_weights_are_not_missing(tmp_path: Path) -> None:
+    config = tf.GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=1, n_head=4, n_positions=64)
+    path = save(tf.GPT2LMHeadModel(config), tmp_path)
+    assert CausalLM.from_pretrained(path).n_positions == 64
+
+
+@pytest.mark.parametrize("loader", [load_lm, CausalLM.from_pretrained])
+def test_nothing_there(loader: object, tmp_path: Path) -> None:
+    cases = {
+        str(tmp_path / "missing"): "is not a folder",
+        "./missing": "is not a folder",
+        str(tmp_path): "no config.json",
+    }
+    for path, message in cases.items():
+        with pytest.raises(ModelError, match=message) as error:
+            loader(path)  # type: ignore[operator]
+        assert error.value.expected and error.value.advice
+
+
+def test_a_broken_config(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "no-such-thing"}')
+    with pytest.raises(ModelError, match="No model could be read"):
+        load_lm(str(tmp_path))
+
+
+def test_other_kinds_of_models(tmp_path: Path) -> None:
+    small = {"num_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 16, "d_model": 16}
+    tf.T5Config(vocab_size=VOCAB, **small).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"encoder-decoder.*Expected a causal language model"):
+        load_lm(str(tmp_path))
+    with pytest.raises(ModelError, match=r"type 't5'.*Expected a causal language model"):
+        CausalLM.from_pretrained(str(tmp_path))
+    tf.DistilBertConfig(vocab_size=VOCAB).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="not a generative model"):
+        load_lm(str(tmp_path))
+
+
+def test_weights_outside_safetensors_and_missing_weights(tmp_path: Path) -> None:
+    model = build("llama")
+    path = save(model.model, tmp_path)  # no language model head
+    with pytest.raises(ModelError, match=r"lacks 1 weights.*lm_head"):
+        load_lm(path)
+    for file in tmp_path.glob("*.safetensors"):
+        file.unlink()
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"no \*\.safetensors file"):
+        load_lm(path)
+
+
+def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
+    build("llama").save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_lm(str(tmp_path))
