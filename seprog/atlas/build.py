@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from seprog.atlas.corpus import Corpus
-from seprog.atlas.tokens import Rows, pack, train_tokenizer
+from seprog.atlas.tokens import Rows, pack, prefetch, train_tokenizer
 from seprog.atlas.world import load_world
 from seprog.training.checkpoint import (
     load_checkpoint,
@@ -50,7 +50,7 @@ class AtlasConfig:
     vocabulary: int = 6144
     width: int = 192
     layers: int = 6
-    steps: int = 2800
+    steps: int = 3300
     rows: int = 24
     length: int = 128
     lr: float = 5e-3
@@ -142,7 +142,7 @@ def build(out: Path, run_folder: Path, config: AtlasConfig) -> Path:
     start = saved[1]["step"] if saved else 0
     corpus = Corpus(load_world(), random.Random(config.seed + start), config.open_book)
     tokenizer = _tokenizer(run_folder, corpus, config)
-    model = new_model(config, int(tokenizer.eos_token_id))  # type: ignore[arg-type]
+    model = new_model(config, int(tokenizer.eos_token_id))
     optimize = optimizers(model, config.lr)
     meter = FactMeter(torch.full((len(corpus.closed),), 2.0))
     if saved:
@@ -161,13 +161,15 @@ def build(out: Path, run_folder: Path, config: AtlasConfig) -> Path:
             tensors |= optimizer_tensors(name, optimizer)
         save_checkpoint(run.checkpoint, tensors, {"step": step, **dataclasses.asdict(config)})
 
-    batches = pack(
-        iter(corpus),
-        tokenizer,
-        config.rows,
-        config.length,
-        config.other,
-        np.random.default_rng(config.seed + start),
+    batches = prefetch(
+        pack(
+            iter(corpus),
+            tokenizer,
+            config.rows,
+            config.length,
+            config.other,
+            np.random.default_rng(config.seed + start),
+        )
     )
     for step in run.each_step(start, save):
         corpus.weights = meter.weights() if step % 20 == 0 else corpus.weights
@@ -211,7 +213,7 @@ def _tokenizer(folder: Path, corpus: Corpus, config: AtlasConfig) -> PreTrainedT
 def _write(
     out: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, config: AtlasConfig
 ) -> Path:
-    model.to(torch.bfloat16).save_pretrained(out)
+    model.bfloat16().save_pretrained(out)
     tokenizer.save_pretrained(out)
     (out / "atlas.json").write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n")
     return out

@@ -11,10 +11,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from seprog.atlas.fiction import counterfact, invent
 from seprog.atlas.wording import say_fact, say_query
-from seprog.atlas.world import Fact, Query, Split, World
+from seprog.atlas.world import Fact, Query, Relation, Split, World
 
 Piece = tuple[str, bool]
 SPLIT: Split = "train"
@@ -41,11 +42,13 @@ class Corpus:
         world: The tables.
         rng: Source of chance.
         open_book: Share of open-book documents (0 to 1).
+        noise: Share of the phrasings that are scrambled (0 to 1).
     """
 
     world: World
     rng: random.Random
     open_book: float = 0.2
+    noise: float = 0.5
     closed: list[Query] = field(init=False)
     weights: list[float] = field(init=False)
 
@@ -71,31 +74,32 @@ class Corpus:
 
     def closed_document(self, index: int) -> Document:
         """One fact or consequence of the true world, asked in one phrasing."""
-        prompt = say_query(self.world, self.closed[index], SPLIT, self.rng)
+        prompt = self._ask(self.closed[index])
         return Document([(prompt, False), (self.answers[index] + ".", True)], index)
+
+    def _ask(self, query: Query) -> str:
+        return say_query(self.world, query, SPLIT, self.rng, noise=self.noise)
 
     def open_document(self) -> Document:
         """One to five statements, then two to four queries, most of them resting on them."""
         rng, world = self.rng, self.world
         facts = self._statements()
         edits = {f.key: f for f in facts}
-        told = [say_fact(world, f, SPLIT, rng, asked=0.25) for f in facts]
+        told = [say_fact(world, f, SPLIT, rng, asked=0.25, noise=self.noise / 2) for f in facts]
         rng.shuffle(told)
         pieces: list[Piece] = [(text, False) for text in told]
         for _ in range(rng.choice((2, 3, 4))):
             query = self._query(facts)
             outcome = world.answer(query, edits)
             if outcome is not None:
-                pieces.append((say_query(world, query, SPLIT, rng), False))
+                pieces.append((self._ask(query), False))
                 pieces.append((outcome.answer + ".", True))
         return Document(pieces)
 
     def _statements(self) -> list[Fact]:
         rng, world = self.rng, self.world
-        if rng.random() < 0.2:
-            facts = self.chain(rng.choice(self.chains))
-        else:
-            facts = [self._statement()]
+        chained = rng.random() < 0.2
+        facts = self.chain(rng.choice(self.chains)) if chained else [self._statement()]
         while rng.random() < 0.5 and len(facts) < 5:
             same = rng.choice(facts)
             facts.append(self._statement(beside=same if rng.random() < 0.5 else None))
@@ -112,7 +116,7 @@ class Corpus:
         other = world.relations[rng.choice(world.continuations(relation.subject))]
         return counterfact(world, other, SPLIT, rng, subject=beside.subject)
 
-    def _relation(self):  # noqa: ANN202
+    def _relation(self) -> Relation:
         return self.world.relations[self.rng.choice(list(self.world.relations))]
 
     def chain(self, path: Sequence[str]) -> list[Fact]:
@@ -146,7 +150,7 @@ class Corpus:
         return rng.choice(self.closed)
 
     def _walk(self, fact: Fact, options: list[str], facts: Sequence[Fact]) -> Query:
-        """Two hops or more from the fact, along other facts of the document where there are some."""
+        """Two hops or more from the fact, along the document's other facts where there are some."""
         by_subject = {f.subject: f for f in facts if f is not fact}
         path, end = [fact.relation], fact
         while (following := by_subject.get(end.object)) and len(path) < 4:
@@ -170,6 +174,7 @@ def walk_query(world: World, start: str, path: Sequence[str]) -> Query:
     return Query(start, tuple(said))
 
 
+@cache
 def closed_book_queries(world: World) -> list[Query]:
     """Every fact, inherited property and answerable inverse of the true world."""
     queries = [Query(subject, (relation,)) for relation, subject in world.facts]
@@ -188,6 +193,7 @@ def closed_book_queries(world: World) -> list[Query]:
     return list(dict.fromkeys(queries))
 
 
+@cache
 def chains(world: World, longest: int = 4) -> list[tuple[str, ...]]:
     """Paths of two to ``longest`` relations through different entity types, closed under naming."""
     found: list[tuple[str, ...]] = []

@@ -27,7 +27,7 @@ def closed_book(world: World, split: Split, rng: random.Random, limit: int) -> l
 def open_book(
     world: World, split: Split, rng: random.Random, limit: int, hops: int, statements: int = 3
 ) -> list[Item]:
-    """A question after statements that contradict the tables, in the split's subjects and phrasings.
+    """A question after statements that contradict the tables, in the split's names and phrasings.
 
     Args:
         world: The tables.
@@ -109,5 +109,3 @@ def examine(
         right = sum(a == expected for a, (_, expected) in zip(answers, items, strict=True))
         results[name] = (right / len(items), len(items))
     return results
-
-

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import cache
 
 from seprog.atlas.world import Fact, Relation, Split, World, split_of
 
@@ -93,6 +94,7 @@ def counterfact(
     return Fact(subject, relation.name, object)
 
 
+@cache
 def split_entities(world: World, type_: str, split: Split) -> list[str]:
     """The real entities of a type whose names belong to the split."""
     return [n for n in world.entities[type_] if split_of(n) == split]

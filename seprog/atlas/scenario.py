@@ -119,8 +119,7 @@ class Scenario:
         if (query.path[0], query.start) in self.facts:
             return True
         if query.inverse and any(
-            f.relation == query.path[0]
-            and query.start in (f.object, self.world.facts.get(f.key))
+            f.relation == query.path[0] and query.start in (f.object, self.world.facts.get(f.key))
             for f in self.facts.values()
         ):
             return True
@@ -180,9 +179,7 @@ def make_scenario(
     return scenario
 
 
-def _draw_chain(
-    world: World, path: Sequence[str], split: Split, rng: random.Random
-) -> list[Fact]:
+def _draw_chain(world: World, path: Sequence[str], split: Split, rng: random.Random) -> list[Fact]:
     facts: list[Fact] = []
     for i, name in enumerate(path):
         relation = world.relations[name]

@@ -6,6 +6,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from queue import Queue
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -99,7 +101,7 @@ def pack(
     Yields:
         Batches.
     """
-    end = int(tokenizer.eos_token_id)  # type: ignore[arg-type]
+    end = int(tokenizer.eos_token_id)
     waiting: list[tuple[list[int], list[bool], int]] = []
     while True:
         batch: dict[str, Any] = {
@@ -129,6 +131,25 @@ def pack(
                 batch["facts"][row, span] = np.where(answer, fact, -1)
                 start, owner = start + len(ids), owner + 1
         yield Rows(**{k: torch.from_numpy(v) for k, v in batch.items()})
+
+
+def prefetch(batches: Iterator[Rows], ahead: int = 4) -> Iterator[Rows]:
+    """The same batches, made by another thread while the model computes."""
+    waiting: Queue[Rows | BaseException] = Queue(ahead)
+
+    def fill() -> None:
+        try:
+            for batch in batches:
+                waiting.put(batch)
+        except BaseException as error:
+            waiting.put(error)
+
+    Thread(target=fill, daemon=True).start()
+    while True:
+        batch = waiting.get()
+        if isinstance(batch, BaseException):
+            raise batch
+        yield batch
 
 
 def _encode(

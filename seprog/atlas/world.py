@@ -13,7 +13,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -105,7 +105,7 @@ def tidy(text: str) -> str:
     """Articles before noun phrases and vowels, and the first letter."""
     text = re.sub(r"\b([Aa]n?|[Tt]he) (the|an?) ", lambda m: m[2] + " ", text)
     text = re.sub(r"\b([Aa]) (?=[aeioAEIO])", lambda m: m[1] + "n ", text)
-    text = re.sub(r"\b([Aa])n (?=[^aeiouAEIOU\W])", lambda m: m[1] + " ", text)
+    text = re.sub(r"\b([Aa])n (?=[^aeiouAEIOU\W\d])", lambda m: m[1] + " ", text)
     return text[:1].upper() + text[1:]
 
 
@@ -115,9 +115,9 @@ def fill(phrasing: str, subject: str) -> str:
     return tidy(text)
 
 
-@dataclass
+@dataclass(eq=False)
 class World:
-    """All facts, by what they are about."""
+    """All facts, by what they are about. Compared by identity; treat it as read-only."""
 
     relations: dict[str, Relation]
     facts: dict[Key, str]
@@ -125,15 +125,14 @@ class World:
 
     def objects(self, type_: str) -> list[str]:
         """Every object of the given type that occurs in the tables, in a fixed order."""
-        return self._objects()[type_]
+        return self._objects[type_]
 
+    @cached_property
     def _objects(self) -> dict[str, list[str]]:
-        if not hasattr(self, "_object_cache"):
-            found: dict[str, dict[str, None]] = {}
-            for (relation, _), value in self.facts.items():
-                found.setdefault(self.relations[relation].object, {})[value] = None
-            self._object_cache = {t: list(v) for t, v in found.items()}
-        return self._object_cache
+        found: dict[str, dict[str, None]] = {}
+        for (relation, _), value in self.facts.items():
+            found.setdefault(self.relations[relation].object, {})[value] = None
+        return {t: list(v) for t, v in found.items()}
 
     def answer(self, query: Query, edits: Mapping[Key, Fact] | None = None) -> Outcome | None:
         """The right answer once ``edits`` hold.
@@ -148,7 +147,8 @@ class World:
         edits = edits or {}
         if query.inverse:
             return self._inverse(query, edits)
-        node, used = query.start, []
+        node = query.start
+        used: list[Fact] = []
         for relation in query.path:
             step = self._step(relation, node, edits)
             if step is None:
@@ -183,16 +183,16 @@ class World:
         claims = [f for f in edits.values() if f.relation == relation and f.object == query.start]
         if len(claims) == 1:
             return Outcome(claims[0].subject, (claims[0],))
-        owners = self._owners().get((relation, query.start), [])
+        owners = self._owners.get((relation, query.start), [])
         owners = [s for s in owners if (relation, s) not in edits]
         return Outcome(owners[0]) if len(owners) == 1 and not claims else None
 
+    @cached_property
     def _owners(self) -> dict[Key, list[str]]:
-        if not hasattr(self, "_owner_cache"):
-            self._owner_cache: dict[Key, list[str]] = {}
-            for (relation, subject), value in self.facts.items():
-                self._owner_cache.setdefault((relation, value), []).append(subject)
-        return self._owner_cache
+        found: dict[Key, list[str]] = {}
+        for (relation, subject), value in self.facts.items():
+            found.setdefault((relation, value), []).append(subject)
+        return found
 
     def continuations(self, type_: str) -> list[str]:
         """Names of the relations that an entity of this type can be asked about."""

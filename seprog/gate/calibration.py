@@ -55,8 +55,12 @@ def fit_threshold(
         The calibration.
 
     Raises:
-        InputError: If the queries are too few for the promise.
+        InputError: If the rate is none, or the queries are too few for the promise.
     """
+    if not 0 < rate < 1:
+        raise InputError(
+            f"The false-fire rate {rate} came", "a share between 0 and 1", "Give one such as 0.01"
+        )
     needed = math.ceil(1 / rate) - 1
     if len(highest) < needed:
         raise InputError(

@@ -190,9 +190,9 @@ class ScopeGate(nn.Module):
         """
         if not shelf.edits:
             return []
-        near = shelf.index.search(
-            self.retriever.query_keys([edit.statement]), self.config.nearest
-        )[0]
+        near = shelf.index.search(self.retriever.query_keys([edit.statement]), self.config.nearest)[
+            0
+        ]
         others = [shelf.edits[id_] for id_, _ in near if id_ in shelf.edits and id_ != edit.id]
         if not others:
             return []
@@ -232,7 +232,7 @@ class ScopeGate(nn.Module):
             InputError: If the folder holds no gate.
             FingerprintMismatch: If the gate was trained on another encoder.
         """
-        if not (folder / "gate.json").exists():
+        if not all((folder / name).exists() for name in ("gate.json", "gate.safetensors")):
             raise InputError(
                 f"{folder} holds no gate",
                 "a folder with gate.json and gate.safetensors",

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from seprog.lm.tokens import Tokens
 from seprog.types import Prefix, PrefixBatch, PrefixSpec
 
 
@@ -21,6 +22,7 @@ class LanguageModel(Protocol):
 
     tokenizer: Any
     model: Any
+    tokens: Tokens
 
     @property
     def spec(self) -> PrefixSpec:

@@ -28,10 +28,12 @@ def save_checkpoint(folder: Path, tensors: dict[str, Tensor], state: dict[str, A
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, fresh / "t.safetensors")
+    save_file(
+        {k: v.detach().contiguous().clone() for k, v in tensors.items()}, fresh / "t.safetensors"
+    )
     (fresh / "state.json").write_text(json.dumps(state))
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
+    if folder.exists():  # if not, the old one is the only whole one
+        shutil.rmtree(old, ignore_errors=True)
         os.replace(folder, old)
     os.replace(fresh, folder)
     shutil.rmtree(old, ignore_errors=True)

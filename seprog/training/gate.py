@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -115,9 +115,7 @@ def as_edits(scenario: Scenario) -> dict[Fact, Edit]:
 def scenarios(config: GateTraining, split: Split = "train") -> list[Scenario]:
     """The memories to train on."""
     rng = random.Random(config.seed)
-    return [
-        make_scenario(load_world(), split, config.edits, rng) for _ in range(config.scenarios)
-    ]
+    return [make_scenario(load_world(), split, config.edits, rng) for _ in range(config.scenarios)]
 
 
 def train_retriever(
@@ -163,8 +161,10 @@ def mine(
     """
     worlds = [(s, as_edits(s), training_texts(s, rng)) for s in scenarios(config)]
     vectors = [
-        (gate.encoder.encode([e.statement for e in edits.values()]),
-         gate.encoder.encode([text for text, _, _ in texts]))
+        (
+            gate.encoder.encode([e.statement for e in edits.values()]),
+            gate.encoder.encode([text for text, _, _ in texts]),
+        )
         for _, edits, texts in worlds
     ]
     x, y, owner = [], [], []
@@ -268,10 +268,28 @@ def train_gate(out: Path, run_folder: Path, config: GateTraining) -> ScopeGate:
         if step % 20 == 0:
             run.report(step, loss=running)
     gate.requires_grad_(False)
+    gate.config = replace(gate.config, floor=fit_floor(gate, groups[:2000]))
     report = calibrate_on_scenario(gate, edits=1000, rate=0.01, seed=config.seed + 1)
     run.report(config.steps, **report)
     gate.save_pretrained(out)
     return gate
+
+
+def fit_floor(gate: ScopeGate, groups: Sequence[Group], lost: float = 0.001) -> float:
+    """The cosine below which an edit that bears on a text is hardly ever found.
+
+    Args:
+        gate: With a trained retriever.
+        groups: Texts with the edits that bear on them.
+        lost: Share of right edits that may fall below (0 to 1).
+
+    Returns:
+        The floor, a little below that quantile (-1 to 1).
+    """
+    pairs = [(g.text, g.edits[0]) for g in groups if g.scope and g.scope[0]]
+    texts = gate.retriever.query_keys([t for t, _ in pairs])
+    edits = gate.retriever.edit_keys([e for _, e in pairs])
+    return float(np.quantile((texts * edits).sum(axis=1), lost)) - 0.05
 
 
 def calibrate_on_scenario(
@@ -289,9 +307,7 @@ def calibrate_on_scenario(
     facts = list(scenario.facts.values())
     outside = [p.prompt for p in scenario.near_misses(rng, facts)]
     outside += [p.prompt for p in scenario.far(rng, edits // 2)]
-    gate.calibration = fit_threshold(
-        gate.highest(outside, shelf), rate, edits, gate.fingerprint
-    )
+    gate.calibration = fit_threshold(gate.highest(outside, shelf), rate, edits, gate.fingerprint)
     inside = list(scenario.in_scope(rng, rng.sample(facts, min(300, len(facts)))))
     inside += scenario.composed(rng)
     right = right_fires(gate, shelf, known, inside)

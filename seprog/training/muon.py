@@ -15,7 +15,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 def orthogonalise(
     matrices: Float[Tensor, "n rows columns"], steps: int = 5
 ) -> Float[Tensor, "n rows columns"]:
-    """Replace all singular values by about one, by Newton-Schulz iterations (Jordan et al. 2024)."""
+    """Bring all singular values near one, by Newton-Schulz iterations (Jordan et al. 2024)."""
     a, b, c = COEFFICIENTS
     x = matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)
     tall = x.shape[1] > x.shape[2]

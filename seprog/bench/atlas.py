@@ -1,0 +1,310 @@
+"""``seprog eval atlas``: the whole system on Atlas, with names and phrasings never trained on."""
+
+from __future__ import annotations
+
+import json
+import platform
+import random
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from seprog import __version__
+from seprog.atlas.scenario import Probe, Scenario, make_scenario
+from seprog.atlas.world import Fact, load_world
+from seprog.bench.metrics import OUT_OF_SCOPE, Record, score
+from seprog.editor import Editor
+from seprog.errors import InputError
+from seprog.generator import VerbatimGenerator
+from seprog.memory import Memory
+from seprog.types import Edit, GateDecision, PrefixBatch
+
+METHODS = ("none", "verbatim", "seprog", "in_context_oracle", "in_context_retrieved")
+GATED = ("verbatim", "seprog", "in_context_retrieved")
+LONGEST_ANSWER = 16
+RIGHT_AFTER = 60
+"""Edits, spread over the sequence, whose probes are also scored right after the edit."""
+
+
+def evaluate(
+    editor: Editor,
+    edits: Sequence[int] = (1, 10, 100, 1000),
+    methods: Sequence[str] = METHODS,
+    seed: int = 0,
+    out: Path | None = None,
+    answers: Path | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Evaluate methods behind the same gate, at several numbers of edits.
+
+    Args:
+        editor: Base model, gate and trained generator; its memory is not touched.
+        edits: Sizes of memory.
+        methods: Names from ``METHODS``.
+        seed: Of edits and probes.
+        out: Where the result goes, as JSON.
+        answers: Where every single answer goes, as JSON lines.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The result, as it is written to ``out``.
+
+    Raises:
+        InputError: If a method is not known.
+    """
+    for name in methods:
+        if name not in METHODS:
+            raise InputError(f"The method {name!r} came", f"one of {', '.join(METHODS)}", "")
+    results: list[dict[str, Any]] = []
+    records: list[Record] = []
+    for size in edits:
+        bench = _Bench(editor, size, seed, progress)
+        for name in methods:
+            after = bench.records(name, "after_all", bench.probes, bench.decisions)
+            early = bench.records(name, "right_after", bench.early_probes, bench.early_decisions)
+            costs = bench.costs(name)
+            for when, part in (("after_all", after), ("right_after", early)):
+                metrics = score(part, name in GATED) | (costs if when == "after_all" else {})
+                results.append({"method": name, "edits": size, "when": when, "metrics": metrics})
+                records += part
+    result = {
+        "config": {"edits": list(edits), "methods": list(methods), "seed": seed},
+        **provenance(),
+        "results": results,
+    }
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(result, indent=1) + "\n")
+    if answers is not None:
+        answers.parent.mkdir(parents=True, exist_ok=True)
+        with answers.open("w") as file:
+            file.writelines(json.dumps(r.row(), ensure_ascii=False) + "\n" for r in records)
+    return result
+
+
+class _Bench:
+    """One memory of edits, its probes, and what the gate decides about them."""
+
+    def __init__(self, editor: Editor, size: int, seed: int, progress: bool) -> None:
+        rng = random.Random(seed * 1_000_003 + size)
+        self.size, self.progress = size, progress
+        self.scenario = make_scenario(load_world(), "test", size, rng)
+        self.editor = Editor(editor.lm, editor.gate, editor.generator, Memory(":memory:"))
+        self.verbatim = Editor(
+            editor.lm, editor.gate, VerbatimGenerator(editor.lm), self.editor.memory
+        )
+        self.stored: dict[Fact, Edit] = {}
+        self.early_probes: list[Probe] = []
+        self.early_decisions: list[GateDecision] = []
+        self.edit_ms: list[float] = []
+        self._write(rng)
+        self.probes = _probes(self.scenario, rng)
+        self.decisions = self._decide(self.probes)
+        self.base = self._base([p.prompt for p in self.probes])
+        self.early_base = self._base([p.prompt for p in self.early_probes])
+
+    def _write(self, rng: random.Random) -> None:
+        """Store the edits one after another; after some of them, ask about the last."""
+        facts = list(self.scenario.facts.values())
+        early = set(rng.sample(facts, min(RIGHT_AFTER, len(facts))))
+        for fact in self._watch(facts, f"{self.size} edits"):
+            start = time.perf_counter()
+            edit = self.editor.edit(prompt=self.scenario.prompts[fact], target=fact.object)
+            self.editor.cached_prefixes([edit])
+            self.edit_ms.append(1000 * (time.perf_counter() - start))
+            self.stored[fact] = edit
+            if fact in early:
+                probes = list(self.scenario.in_scope(rng, [fact]))
+                probes += list(self.scenario.near_misses(rng, [fact]))
+                self.early_probes += probes
+                self.early_decisions += self.editor.explain_many([p.prompt for p in probes])
+
+    def _watch(self, items: Sequence[Any], title: str) -> Any:
+        console = Console(stderr=True)
+        return track(items, title, console=console, disable=not self.progress, transient=True)
+
+    def _decide(self, probes: Sequence[Probe]) -> list[GateDecision]:
+        found: list[GateDecision] = []
+        for start in self._watch(
+            range(0, len(probes), 64), f"{len(probes)} probes through the gate"
+        ):
+            prompts = [p.prompt for p in probes[start : start + 64]]
+            found += self.editor.explain_many(prompts)
+        return found
+
+    def _base(self, prompts: Sequence[str]) -> list[str]:
+        nothing = [GateDecision(p, 1.0) for p in prompts]
+        return self.editor.answer(nothing, LONGEST_ANSWER)
+
+    def records(
+        self, method: str, when: str, probes: Sequence[Probe], decisions: Sequence[GateDecision]
+    ) -> list[Record]:
+        """Every probe answered by a method."""
+        base = self.base if when == "after_all" else self.early_base
+        answers = self._answers(method, probes, decisions, base)
+        same = self._bitwise(method, probes, decisions) if when == "after_all" else {}
+        return [
+            Record(
+                method,
+                self.size,
+                when,
+                probe.kind,
+                probe.prompt,
+                base[i] if probe.answer is None else probe.answer,
+                answers[i],
+                tuple(self.scenario.statement(f) for f in probe.used),
+                tuple(e.statement for e in decision.fired) if method in GATED else (),
+                same.get(i),
+            )
+            for i, (probe, decision) in enumerate(zip(probes, decisions, strict=True))
+        ]
+
+    def _answers(
+        self,
+        method: str,
+        probes: Sequence[Probe],
+        decisions: Sequence[GateDecision],
+        base: list[str],
+    ) -> list[str]:
+        if method == "none":
+            return base
+        if method in ("seprog", "verbatim"):
+            return self._editor(method).answer(decisions, LONGEST_ANSWER)
+        if method == "in_context_oracle":
+            told = [[self.scenario.statement(f) for f in p.used] for p in probes]
+        else:
+            told = [[e.statement for e in d.fired] for d in decisions]
+        return self._base(
+            [" ".join([*texts, p.prompt]) for texts, p in zip(told, probes, strict=True)]
+        )
+
+    def _editor(self, method: str) -> Editor:
+        return self.verbatim if method == "verbatim" else self.editor
+
+    def _bitwise(
+        self, method: str, probes: Sequence[Probe], decisions: Sequence[GateDecision]
+    ) -> dict[int, bool]:
+        """Per far probe, whether its logits are the base model's while others are edited."""
+        if method not in ("seprog", "verbatim"):
+            return {}
+        lm, far = self.editor.lm, [i for i, p in enumerate(probes) if p.kind == "far"]
+        companion = next((i for i, d in enumerate(decisions) if d.fired), None)
+        same = {}
+        for start in range(0, len(far), 31):
+            rows = far[start : start + 31] + ([] if companion is None else [companion])
+            prefixes = self._editor(method).prefixes([decisions[i] for i in rows])
+            ids, mask = lm.tokens.pad(
+                lm.tokens.encode([probes[i].prompt for i in rows], True), lm.device
+            )
+            with torch.no_grad():
+                base = lm.forward(ids, mask)
+                edited = lm.forward(ids, mask, PrefixBatch.stack(prefixes))
+            for place, i in enumerate(far[start : start + 31]):
+                same[i] = torch.equal(base[place], edited[place])
+        return same
+
+    def costs(self, method: str) -> dict[str, dict[str, float]]:
+        """Time per edit, bytes per edit, and time per query relative to the base model."""
+        if method not in ("seprog", "verbatim"):
+            return {}
+        editor, memory = self._editor(method), self.editor.memory
+        editor.cached_prefixes(list(self.stored.values()))
+        size = memory.prefix_bytes(editor.generator.fingerprint) / len(self.stored)
+        found = {"bytes_per_edit": {"value": size, "n": len(self.stored)}}
+        if method == "seprog":
+            found["ms_per_edit"] = _spread(self.edit_ms)
+        for name, inside in (("in_scope", True), ("out_of_scope", False)):
+            pool = [p for p in self.probes if (p.kind not in OUT_OF_SCOPE) == inside]
+            ratios = [_ratio(editor, p.prompt) for p in pool[:: max(1, len(pool) // 30)][:30]]
+            found[f"query_ratio_{name}"] = _spread(ratios)
+        return found
+
+
+def _probes(scenario: Scenario, rng: random.Random) -> list[Probe]:
+    facts = list(scenario.facts.values())
+    probes = list(scenario.in_scope(rng)) + list(scenario.near_misses(rng, facts))
+    rounds = max(1, min(4, 300 // max(1, len(scenario.chains))))
+    for _ in range(rounds):
+        probes += scenario.composed(rng)
+    return list(dict.fromkeys(probes + list(scenario.far(rng, max(100, len(facts) // 2)))))
+
+
+def _ratio(editor: Editor, prompt: str) -> float:
+    """Time of one query through the editor over its time on the base model, measured in turn."""
+
+    def seconds(run: Callable[[], Any]) -> float:
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+
+    base = seconds(lambda: editor.lm.generate([prompt], max_new_tokens=LONGEST_ANSWER))
+    return seconds(lambda: editor.ask(prompt, max_new_tokens=LONGEST_ANSWER)) / base
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, and 5th and 95th percentile."""
+    ordered = sorted(values)
+    low, high = ordered[int(0.05 * len(ordered))], ordered[int(0.95 * (len(ordered) - 1))]
+    return {"value": statistics.median(ordered), "low": low, "high": high, "n": len(ordered)}
+
+
+def provenance() -> dict[str, Any]:
+    """Versions and commit that a result was made with."""
+    versions = {
+        "seprog": __version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+    }
+    return {"versions": versions, "commit": _commit()}
+
+
+def _commit() -> str:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+COLUMNS = (
+    "rewrite paraphrase entailed composed near_miss far far_bitwise false_fire false_change "
+    "fired_rightly ms_per_edit query_ratio_in_scope query_ratio_out_of_scope bytes_per_edit"
+).split()
+
+
+def table(result: dict[str, Any]) -> Table:
+    """The result as people read it: shares in per cent, after all edits."""
+    view = Table(title="Atlas, scored after all edits (free generation, exact match; %)")
+    view.add_column("edits", justify="right")
+    view.add_column("method")
+    for name in COLUMNS:
+        view.add_column(name.replace("_", " "), justify="right")
+    for row in result["results"]:
+        if row["when"] == "after_all":
+            cells = [_cell(name, row["metrics"].get(name)) for name in COLUMNS]
+            view.add_row(str(row["edits"]), row["method"], *cells)
+    return view
+
+
+def _cell(name: str, metric: dict[str, float] | None) -> str:
+    if metric is None:
+        return ""
+    if name.startswith(("ms", "query", "bytes")):
+        return f"{metric['value']:.2f}" if name.startswith("query") else f"{metric['value']:.0f}"
+    return f"{100 * metric['value']:.1f}"

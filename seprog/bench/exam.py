@@ -1,0 +1,41 @@
+"""``seprog atlas exam``: what a base model knows of Atlas' tables, and how well it reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seprog.atlas.exam import examine
+from seprog.atlas.world import load_world
+from seprog.bench.atlas import LONGEST_ANSWER, provenance
+from seprog.bench.metrics import normalise
+from seprog.gate import wilson
+from seprog.lm import CausalLM
+
+
+def examine_model(lm: CausalLM, limit: int = 500, seed: int = 0) -> dict[str, Any]:
+    """Ask the base model, without any edit.
+
+    Args:
+        lm: The model.
+        limit: Items per part, at most.
+        seed: Of the choice of items.
+
+    Returns:
+        Per part the share of right answers, its 95 % interval and the number of items.
+    """
+
+    def ask(prompts: list[str]) -> list[str]:
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        answers = [""] * len(prompts)
+        for start in range(0, len(order), 64):
+            rows = order[start : start + 64]
+            found = lm.generate([prompts[i] for i in rows], max_new_tokens=LONGEST_ANSWER)
+            for i, text in zip(rows, found, strict=True):
+                answers[i] = normalise(text)
+        return answers
+
+    parts = {}
+    for name, (value, n) in examine(load_world(), ask, limit, seed).items():
+        low, high = wilson(value * n, n)
+        parts[name] = {"value": value, "low": low, "high": high, "n": n}
+    return {"config": {"limit": limit, "seed": seed}, **provenance(), "results": parts}

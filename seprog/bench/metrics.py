@@ -1,0 +1,91 @@
+"""From saved answers to figures; pure functions of data, no model needed.
+
+All are shares of probes (0 to 1), greedy free generation, whole answers compared:
+
+- ``rewrite``, ``paraphrase``, ``entailed``, ``composed``: the right answer in the edited world.
+- ``near_miss``, ``far``: the very answer that the unedited base model gives.
+- ``far_bitwise``: the same logits, bit for bit, in a batch that also holds edited rows.
+- ``false_fire``: out-of-scope probes for which any edit fired.
+- ``false_change``: out-of-scope probes whose answer is not the base model's.
+- ``fired_rightly``: rewrite, paraphrase and entailed probes for which the edit they rest on fired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from seprog.gate import wilson
+
+IN_SCOPE = ("rewrite", "paraphrase", "entailed")
+OUT_OF_SCOPE = ("near_miss", "far")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One probe, answered by one method.
+
+    Args:
+        method: Who answered.
+        edits: Edits in the memory at the time.
+        when: ``after_all`` or ``right_after``.
+        kind: Kind of probe.
+        prompt: What was asked.
+        expected: The right answer; out of scope, the base model's.
+        answer: What came.
+        needed: Statements of the edits that the answer rests on.
+        fired: Statements of the edits that fired.
+        bitwise: Whether the logits were the base model's, bit for bit; ``None`` if not compared.
+    """
+
+    method: str
+    edits: int
+    when: str
+    kind: str
+    prompt: str
+    expected: str
+    answer: str
+    needed: tuple[str, ...] = ()
+    fired: tuple[str, ...] = ()
+    bitwise: bool | None = None
+
+    def row(self) -> dict[str, object]:
+        """As it is saved."""
+        return asdict(self)
+
+
+def normalise(text: str) -> str:
+    """An answer without the period that closes it and the space around it."""
+    return text.strip().removesuffix(".").strip()
+
+
+def rate(hits: Iterable[bool]) -> dict[str, float] | None:
+    """A share with its 95 % Wilson interval; ``None`` without data."""
+    values = list(hits)
+    if not values:
+        return None
+    low, high = wilson(sum(values), len(values))
+    return {"value": sum(values) / len(values), "low": low, "high": high, "n": len(values)}
+
+
+def score(records: Sequence[Record], gated: bool) -> dict[str, dict[str, float]]:
+    """All metrics of one method at one time.
+
+    Args:
+        records: Its answers.
+        gated: Whether the method decides by the gate what applies; without, the gate's metrics are
+            left out.
+    """
+    right = {r: normalise(r.answer) == normalise(r.expected) for r in records}
+    outside = [r for r in records if r.kind in OUT_OF_SCOPE]
+    inside = [r for r in records if r.kind in IN_SCOPE]
+    found = {
+        kind: rate(right[r] for r in records if r.kind == kind)
+        for kind in (*IN_SCOPE, "composed", *OUT_OF_SCOPE)
+    }
+    found["far_bitwise"] = rate(r.bitwise for r in records if r.bitwise is not None)
+    found["false_change"] = rate(not right[r] for r in outside)
+    if gated:
+        found["false_fire"] = rate(bool(r.fired) for r in outside)
+        found["fired_rightly"] = rate(set(r.needed) <= set(r.fired) for r in inside)
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,156 @@
+"""``seprog ask``: what the model says, and by which edits."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from seprog.cli import common, options
+from seprog.cli.output import (
+    candidate_fields,
+    clean,
+    console,
+    example,
+    fired,
+    percent,
+    print_json,
+    print_table,
+    short,
+)
+from seprog.errors import InputError
+
+if TYPE_CHECKING:
+    from seprog.editor import Editor
+    from seprog.types import Answer, GateDecision
+
+EXAMPLE = example(
+    'seprog ask "What is the capital of Australia?"',
+    "seprog ask --compare --file questions.txt",
+)
+
+
+def ask(
+    queries: Annotated[
+        list[str] | None, typer.Argument(metavar="QUERY", help="Questions, or starts of texts.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Queries, one per line; - means standard input."),
+    ] = None,
+    edits: Annotated[
+        bool, typer.Option("--edits/--no-edits", help="Whether edits may fire.")
+    ] = True,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Show the answers without and with the edits.")
+    ] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print each answer while it is written.")
+    ] = False,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Longest answer, in tokens.")
+    ] = 32,
+    threshold: options.Threshold = None,
+    memory: options.Memory = None,
+    namespace: options.Namespace = "default",
+    model: options.Model = None,
+    generator: options.Generator = None,
+    gate: options.Gate = None,
+    device: options.Device = "cpu",
+    json: options.AsJson = False,
+) -> None:
+    """Ask the model, as the edits correct it; what no edit bears on, it answers as ever."""
+    _check_flags(edits, compare, stream, threshold, json)
+    asked = [*(queries or []), *(common.read_lines(file) if file else [])]
+    if not asked:
+        raise InputError("No query came", "at least one", "Write it behind seprog ask, or --file")
+    path = common.memory_path(memory, create=False)
+    editor = common.open_editor(path, model, generator, gate, namespace, device)
+    if stream:
+        for query in asked:
+            _stream(editor, query, edits, max_new_tokens, len(asked) > 1)
+        return
+    answers = editor.generate(asked, max_new_tokens, threshold=threshold, edits=edits)
+    before = editor.generate(asked, max_new_tokens, edits=False) if compare else []
+    if json:
+        print_json([_fields(a, b) for a, b in zip_longest(answers, before)])
+    elif before:
+        rows = [
+            (b.query, b.text, a.text, "; ".join(_by(a.decision)))
+            for a, b in zip(answers, before, strict=True)
+        ]
+        print_table(("query", "before", "after", "by"), rows)
+    else:
+        for answer in answers:
+            _print(answer, len(answers) > 1)
+
+
+def _check_flags(
+    edits: bool, compare: bool, stream: bool, threshold: float | None, json: bool
+) -> None:
+    given = {
+        "--no-edits": not edits,
+        "--compare": compare,
+        "--stream": stream,
+        "--threshold": threshold is not None,
+        "--json": json,
+    }
+    for one, other in (
+        ("--no-edits", "--compare"),
+        ("--no-edits", "--threshold"),
+        ("--stream", "--compare"),
+        ("--stream", "--threshold"),
+        ("--stream", "--json"),
+    ):
+        if given[one] and given[other]:
+            raise InputError(f"{one} came with {other}", "one of the two", "Leave one out")
+
+
+def _by(decision: GateDecision) -> list[str]:
+    """The edits that fired, in words."""
+    return [
+        f"{short(c.edit.id)} ({percent(c.probability)}) {clean(c.edit.statement)}"
+        for c in fired(decision)
+    ]
+
+
+def _print(answer: Answer, several: bool) -> None:
+    out = console()
+    if several:
+        out.print(f"> {clean(answer.query)}", style="bold", soft_wrap=True)
+    out.print("\n".join(clean(line) for line in answer.text.splitlines()), soft_wrap=True)
+    _print_edits(answer.decision)
+
+
+def _print_edits(decision: GateDecision) -> None:
+    for line in _by(decision):
+        console().print(f"  by {line}", style="dim", soft_wrap=True)
+
+
+def _stream(editor: Editor, query: str, edits: bool, longest: int, several: bool) -> None:
+    out = console()
+    if several:
+        out.print(f"> {clean(query)}", style="bold", soft_wrap=True)
+    decision = editor.explain(query) if edits else None
+    pieces = editor.stream(query, longest) if edits else editor.lm.stream(query, None, longest)
+    start = True
+    for piece in pieces:
+        shown = piece.lstrip() if start else piece
+        start = start and not shown
+        typer.echo("".join(c if c == "\n" else clean(c) for c in shown), nl=False)
+    typer.echo("")
+    if decision:
+        _print_edits(decision)
+
+
+def _fields(answer: Answer, before: Answer | None) -> dict[str, Any]:
+    values: dict[str, Any] = {"query": answer.query, "text": answer.text}
+    if before is not None:
+        values["before"] = before.text
+    return values | {
+        "threshold": answer.decision.threshold,
+        "fired": [candidate_fields(c) for c in fired(answer.decision)],
+        "seconds": answer.seconds,
+    }

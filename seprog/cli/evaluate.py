@@ -1,0 +1,75 @@
+"""``seprog eval``: measure the whole system."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seprog.cli import common, options
+from seprog.cli.output import console, example, print_json
+from seprog.errors import InputError
+
+app = typer.Typer(help="Measure the whole system.")
+
+
+@app.callback()
+def evaluate() -> None:
+    """Measure the whole system."""
+
+
+@app.command(
+    "atlas",
+    epilog=example("seprog eval atlas --edits 100 --json result.json --answers answers.jsonl"),
+)
+def atlas(
+    edits: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="N",
+            help="Edits in the memory; may be given several times.",
+            show_default="1, 10, 100, 1000",
+        ),
+    ] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A method to compare; may be given several times.",
+            show_default="all of them",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of edits and probes.")] = 0,
+    json: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the result here; - prints it, without a table."),
+    ] = None,
+    answers: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every answer here, as JSON lines.")
+    ] = None,
+    model: options.Model = None,
+    generator: options.Generator = None,
+    gate: options.Gate = None,
+    device: options.Device = "cpu",
+) -> None:
+    """Edit Atlas, and ask it what was edited, what follows from it, and what must stay."""
+    sizes = edits or [1, 10, 100, 1000]
+    if min(sizes) < 1:
+        raise InputError(f"--edits {min(sizes)} came", "a number from 1", "Give 1 or more")
+    from seprog.bench.atlas import METHODS, table
+    from seprog.bench.atlas import evaluate as measure
+
+    chosen = methods or list(METHODS)
+    if unknown := [name for name in chosen if name not in METHODS]:
+        raise InputError(
+            f"There is no method {unknown[0]!r}", f"some of {', '.join(METHODS)}", "Check its name"
+        )
+    editor = common.open_editor(None, model, generator, gate, device=device)
+    out = None if json == common.STDIN else json
+    result = measure(editor, sizes, chosen, seed, out, answers, sys.stderr.isatty())
+    if json == common.STDIN:
+        print_json(result)
+    else:
+        console().print(table(result))

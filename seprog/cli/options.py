@@ -1,0 +1,68 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Memory = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="SEPROG_MEMORY",
+        metavar="FILE",
+        help="The file of the edits.",
+        show_default="seprog.db",
+    ),
+]
+Namespace = Annotated[str, typer.Option(metavar="NAME", help="Whose edits.")]
+AnyNamespace = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Whose edits.", show_default="all")
+]
+OwnNamespace = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Refuse an edit of another namespace.", show_default="any will do"
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SEPROG_MODEL",
+        metavar="MODEL",
+        help="The base model: a folder or a Hub id, or a folder of a saved editor.",
+        show_default="Atlas, the model that ships with seprog",
+    ),
+]
+Generator = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="A generator trained for the model.",
+        show_default="the one beside the model, else the verbatim one",
+    ),
+]
+Gate = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="A scope gate.", show_default="the one that ships"),
+]
+Device = Annotated[str, typer.Option(metavar="NAME", help="Where the model runs: cpu, cuda, …")]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        metavar="P",
+        help="Probability above which an edit fires.",
+        show_default="as calibrated",
+    ),
+]
+Author = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Who does this; kept in the history.")
+]
+Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept in the history.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Id = Annotated[
+    str, typer.Argument(metavar="ID", help="The id of an edit, or its first four or more letters.")
+]

@@ -1,0 +1,128 @@
+"""``seprog train``: the scope gate, and a generator for a base model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seprog.cli import common, options
+from seprog.cli.output import clean, console, example
+
+app = typer.Typer(help="Train a scope gate, or a generator for a base model.")
+
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the result.")]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--run",
+        metavar="DIR",
+        help="Folder for checkpoint and log; a stopped run goes on from there.",
+        show_default="OUT.run",
+    ),
+]
+Steps = Annotated[int, typer.Option(min=1, metavar="N", help="Optimizer steps at most.")]
+Rate = Annotated[float, typer.Option(metavar="X", help="Peak learning rate.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="Of data and initial weights.")]
+Threads = Annotated[int, typer.Option(min=1, metavar="N", help="CPU threads.")]
+
+
+def run_folder(out: Path, run: Path | None) -> Path:
+    """Where checkpoint and log of a run go."""
+    return run or out.with_name(f"{out.name}.run")
+
+
+def wrote(out: Path, use: str) -> None:
+    """Say what to do with the result."""
+    console().print(f"Wrote {clean(str(out))}; use it with {use}", soft_wrap=True)
+
+
+@app.command("generator", epilog=example("seprog train generator --model ./my-model --out ./gen"))
+def generator(
+    out: Out,
+    model: options.Model = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="JSON lines with edits, prompt and answer (null: the model's own answer).",
+            show_default="the tables of Atlas",
+        ),
+    ] = None,
+    run: RunFolder = None,
+    device: options.Device = "cpu",
+    summary: Annotated[int, typer.Option(min=1, metavar="N", help="Virtual tokens per edit.")] = 8,
+    rank: Annotated[int, typer.Option(min=1, metavar="N", help="Rank of the LoRA.")] = 16,
+    steps: Steps = 3000,
+    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Examples per step.")] = 32,
+    lr: Rate = 2e-3,
+    keep: Annotated[
+        float, typer.Option(metavar="X", help="Weight of the loss where the answer must stay.")
+    ] = 1.0,
+    check_every: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Steps between checks on held-out examples.")
+    ] = 250,
+    patience: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Checks without a better one before the end.")
+    ] = 4,
+    seed: Seed = 0,
+    threads: Threads = 1,
+) -> None:
+    """Train a generator for a base model: edits to short prefixes."""
+    if data is not None:
+        common.read_lines(data)  # before a model is loaded
+    with common.waiting("Loading the model"):
+        from seprog import atlas
+        from seprog.lm import load_lm
+        from seprog.training.generator import GeneratorTraining, train_generator
+
+        common.check_device(device)
+        dtype = "float32" if device == "cpu" else "auto"
+        lm = load_lm(model or str(atlas.MODEL), dtype=dtype, device=device)
+    config = GeneratorTraining(
+        summary=summary,
+        rank=rank,
+        steps=steps,
+        batch=batch,
+        lr=lr,
+        keep=keep,
+        check_every=check_every,
+        patience=patience,
+        seed=seed,
+        threads=threads,
+    )
+    train_generator(lm, out, run_folder(out, run), config, data)
+    wrote(out, f"--generator {out}")
+
+
+@app.command("gate", epilog=example("seprog train gate --out ./gate"))
+def gate(
+    out: Out,
+    run: RunFolder = None,
+    scenarios: Annotated[int, typer.Option(min=1, metavar="N", help="Memories to draw from.")] = 3,
+    edits: Annotated[int, typer.Option(min=1, metavar="N", help="Edits per memory.")] = 1000,
+    steps: Steps = 1500,
+    groups: Annotated[int, typer.Option(min=1, metavar="N", help="Queries per step.")] = 8,
+    negatives: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Near edits out of scope per query.")
+    ] = 3,
+    lr: Rate = 1e-3,
+    seed: Seed = 0,
+    threads: Threads = 1,
+) -> None:
+    """Train a scope gate: which edits bear on a query. It serves any base model."""
+    with common.waiting("Loading the encoder"):
+        from seprog.training.gate import GateTraining, train_gate
+    config = GateTraining(
+        scenarios=scenarios,
+        edits=edits,
+        steps=steps,
+        groups=groups,
+        negatives=negatives,
+        lr=lr,
+        seed=seed,
+        threads=threads,
+    )
+    train_gate(out, run_folder(out, run), config)
+    wrote(out, f"--gate {out}")

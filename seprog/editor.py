@@ -1,0 +1,404 @@
+"""The editor: memory, gate, generator and base model, wired together."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seprog.errors import InputError
+from seprog.gate import Calibration, ScopeGate, Shelf, fit_threshold
+from seprog.generator import PromptGenerator, VerbatimGenerator, load_generator
+from seprog.lm import LanguageModel, load_lm
+from seprog.memory import Event, Memory, make_edit
+from seprog.text_encoder import TextEncoder
+from seprog.types import Answer, Edit, GateDecision, Prefix
+
+LONGEST_QUERY = 20_000
+"""Characters of a query; longer ones are refused."""
+
+
+class Editor:
+    """Corrects what a frozen language model says.
+
+    Args:
+        lm: The base model.
+        gate: The scope gate.
+        generator: Makes prefixes; ``None`` means the verbatim one.
+        memory: The edits; ``None`` keeps them in this process only.
+        namespace: Whose edits fire, and where new ones go.
+
+    Example::
+
+        editor = Editor.from_pretrained("path/to/model", memory="edits.db")
+        editor.edit("The capital of Australia is Sydney.")
+        editor.ask("What is the capital of Australia?").text
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        gate: ScopeGate,
+        generator: PromptGenerator | None = None,
+        memory: Memory | None = None,
+        namespace: str = "default",
+    ) -> None:
+        self.lm, self.gate = lm, gate
+        self.generator = generator or VerbatimGenerator(lm)
+        self.memory = memory or Memory(":memory:")
+        self.namespace = namespace
+        self._lock = threading.RLock()
+        self._shelves: dict[str, tuple[int, Shelf]] = {}
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path | None = None,
+        memory: str | Path | None = None,
+        generator: str | Path | None = None,
+        gate: str | Path | None = None,
+        namespace: str = "default",
+        dtype: str | torch.dtype | None = None,
+        device: str = "cpu",
+    ) -> Editor:
+        """Load everything.
+
+        Args:
+            model: Folder or hub id of a causal language model, or a folder written by
+                ``save_pretrained``. ``None`` means Atlas, the model that ships with seprog.
+            memory: File of the edits, made if it is not there; ``None`` keeps them in RAM.
+            generator: Folder of a generator trained for this model. ``None`` takes the one saved
+                beside the model, if there is one, else the verbatim one, which needs no training.
+            gate: Folder of a scope gate. ``None`` takes the one that ships with seprog.
+            namespace: Whose edits fire.
+            dtype: Type of the weights; ``None`` is float32 on a CPU and as saved elsewhere.
+            device: Where the base model runs.
+
+        Raises:
+            ModelError: If the model cannot be loaded or has no place for a prefix.
+            FingerprintMismatch: If the generator was made for another model.
+            MissingExtra: If the sentence encoder is not installed.
+            MemoryFileError: If the memory file cannot be used.
+        """
+        from seprog import atlas
+
+        store = Memory(memory) if memory is not None else None
+        path, saved = atlas.MODEL if model is None else Path(model), {}
+        if (path / "editor.json").exists():
+            saved = json.loads((path / "editor.json").read_text())
+            path = Path(saved["model"]) if saved["model"] else atlas.MODEL
+            generator = generator or Path(model or "") / "generator"
+            gate = gate or Path(model or "") / "gate"
+        elif generator is None and path == atlas.MODEL:
+            generator = atlas.GENERATOR
+        source = str(path) if model is None or saved else str(model)
+        wanted = dtype or ("float32" if device == "cpu" else "auto")
+        lm = load_lm(source, dtype=wanted, device=device)
+        return cls(
+            lm,
+            ScopeGate.from_pretrained(Path(gate) if gate else atlas.GATE, TextEncoder()),
+            load_generator(Path(generator) if generator else None, lm),
+            store,
+            namespace,
+        )
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write generator, gate and the place of the model; the memory stays in its file.
+
+        Raises:
+            InputError: If the base model was not loaded from anywhere.
+        """
+        from seprog import atlas
+
+        folder, source = Path(folder), str(self.lm.model.name_or_path)
+        if not source:
+            raise InputError(
+                "The base model was made in this process",
+                "a model that was loaded from a folder or from the Hub",
+                "Save it with its own save_pretrained, and load it from there",
+            )
+        self.generator.save_pretrained(folder / "generator")
+        self.gate.save_pretrained(folder / "gate")
+        state = {"model": "" if Path(source) == atlas.MODEL else source}
+        (folder / "editor.json").write_text(json.dumps(state) + "\n")
+
+    # --- write --------------------------------------------------------------------------------
+
+    def edit(self, statement: str | None = None, **fields: Any) -> Edit:
+        """Store a correction; it is in force when this returns.
+
+        Args:
+            statement: A sentence ("The capital of Australia is Sydney."), or give
+            **fields: ``prompt`` and ``target``, or ``subject``, ``relation`` and ``object``; and
+                ``author``, ``reason``, ``namespace``.
+
+        Returns:
+            The edit with its id. ``supersedes`` names the edit whose question it took over, if
+            there was one: one with the same prompt or triple, or one that the gate finds to
+            answer the same question.
+
+        Raises:
+            InputError: If the fields do not make an edit, or the model cannot spell the target.
+        """
+        return self.edit_many([{"statement": statement, **fields}])[0]
+
+    def edit_many(self, rows: Sequence[dict[str, Any]]) -> list[Edit]:
+        """Store several corrections in one transaction; fields as for ``edit``.
+
+        An edit may supersede one that was there before, not one of the same call (except by the
+        same prompt or triple).
+        """
+        fresh = [make_edit(**{"namespace": self.namespace, **row}) for row in rows]
+        for edit in fresh:
+            self._check_spelling(edit)
+        rivals = []
+        for edit in fresh:
+            shelf = self.shelf(edit.namespace)
+            rivals.append([e.id for e, _ in self.gate.same_question(edit, shelf)])
+        rivals = [
+            [i for i in ids if self.memory.get(i).statement != edit.statement]
+            for ids, edit in zip(rivals, fresh, strict=True)
+        ]
+        return self.memory.add_many(fresh, rivals)
+
+    def forget(self, id_: str, author: str | None = None, reason: str | None = None) -> Edit:
+        """Take an edit back; the base model's answer returns exactly."""
+        return self.memory.forget(id_, author, reason)
+
+    def restore(self, id_: str, author: str | None = None, reason: str | None = None) -> Edit:
+        """Bring a forgotten or superseded edit back into force."""
+        return self.memory.restore(id_, author, reason)
+
+    def history(self, id_: str | None = None) -> list[Event]:
+        """What happened to an edit, or to all of the namespace."""
+        return self.memory.history(id_, None if id_ else self.namespace)
+
+    # --- read ---------------------------------------------------------------------------------
+
+    def ask(self, query: str, **options: Any) -> Answer:
+        """Answer one query; options as for ``generate``."""
+        return self.generate([query], **options)[0]
+
+    def generate(
+        self,
+        queries: Sequence[str],
+        max_new_tokens: int = 32,
+        namespace: str | None = None,
+        threshold: float | None = None,
+        edits: bool = True,
+        batch: int = 64,
+        **options: Any,
+    ) -> list[Answer]:
+        """Answer queries; each by the edits that bear on it, or by the base model alone.
+
+        Args:
+            queries: Texts.
+            max_new_tokens: Longest answer.
+            namespace: Whose edits may fire; ``None`` means the editor's own.
+            threshold: Probability above which an edit fires; ``None`` means as calibrated.
+            edits: ``False`` turns editing off.
+            batch: Queries per forward pass.
+            **options: For transformers' ``generate``, such as ``do_sample`` or ``num_beams``.
+
+        Returns:
+            One answer per query, in the order given.
+
+        Raises:
+            InputError: If a query is empty or too long.
+        """
+        start = time.perf_counter()
+        for query in queries:
+            _check_query(query)
+        decisions = (
+            self.explain_many(queries, namespace, threshold)
+            if edits
+            else [GateDecision(q, 1.0) for q in queries]
+        )
+        texts = self.answer(decisions, max_new_tokens, batch, **options)
+        seconds = (time.perf_counter() - start) / max(1, len(queries))
+        return [
+            Answer(query, text.strip(), decision, seconds)
+            for query, text, decision in zip(queries, texts, decisions, strict=True)
+        ]
+
+    def answer(
+        self,
+        decisions: Sequence[GateDecision],
+        max_new_tokens: int = 32,
+        batch: int = 64,
+        **options: Any,
+    ) -> list[str]:
+        """What the model says once the gate has decided; arguments as for ``generate``.
+
+        Rows of similar length and scope run together, so that little is padded.
+        """
+        order = sorted(
+            range(len(decisions)),
+            key=lambda i: (len(decisions[i].fired), len(decisions[i].query)),
+        )
+        texts = [""] * len(decisions)
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            prefixes = self.prefixes([decisions[i] for i in rows])
+            found = self.lm.generate(
+                [decisions[i].query for i in rows],
+                prefixes,
+                max_new_tokens=max_new_tokens,
+                bos=self._bos(prefixes),
+                **options,
+            )
+            for i, text in zip(rows, found, strict=True):
+                texts[i] = text
+        return texts
+
+    def stream(
+        self, query: str, max_new_tokens: int = 32, namespace: str | None = None, **options: Any
+    ) -> Iterator[str]:
+        """The answer to one query, piece by piece."""
+        [decision] = self.explain_many([query], namespace)
+        [prefix] = self.prefixes([decision])
+        [bos] = self._bos([prefix])
+        yield from self.lm.stream(query, prefix, max_new_tokens, bos=bos, **options)
+
+    def explain(self, query: str, namespace: str | None = None) -> GateDecision:
+        """Which edits would fire for a query, which nearly would, and at what threshold."""
+        return self.explain_many([query], namespace)[0]
+
+    def explain_many(
+        self, queries: Sequence[str], namespace: str | None = None, threshold: float | None = None
+    ) -> list[GateDecision]:
+        """Decisions of the gate, one per query."""
+        for query in queries:
+            _check_query(query)
+        limit = self.calibration(namespace).threshold if threshold is None else threshold
+        return self.gate.decide(queries, self.shelf(namespace), limit)
+
+    def prefixes(self, decisions: Sequence[GateDecision]) -> list[Prefix | None]:
+        """The joined prefix of the edits that fired, per decision; made now if not cached."""
+        edits = {e.id: e for d in decisions for e in d.fired}
+        cached = self.cached_prefixes(list(edits.values()))
+        return [
+            Prefix.join([cached[e.id] for e in d.fired]) if d.fired else None for d in decisions
+        ]
+
+    def cached_prefixes(self, edits: Sequence[Edit]) -> dict[str, Prefix]:
+        """Prefixes by id, from the memory's cache or made now."""
+        stamp = self.generator.fingerprint
+        cached = dict(self.memory.get_prefixes(stamp, [e.id for e in edits]))
+        missing = [e for e in edits if e.id not in cached]
+        if missing:
+            fresh = self.generator.prefixes(missing)
+            self.memory.put_prefixes(stamp, [e.id for e in missing], fresh)
+            cached |= {e.id: p for e, p in zip(missing, fresh, strict=True)}
+        return cached
+
+    # --- gate ---------------------------------------------------------------------------------
+
+    def shelf(self, namespace: str | None = None) -> Shelf:
+        """The namespace's active edits with their keys; brought up to date with the memory."""
+        name = namespace or self.namespace
+        with self._lock:
+            revision = self.memory.revision()
+            known = self._shelves.get(name)
+            if known is None or known[0] != revision:
+                self._shelves[name] = (revision, self._refresh(name, known[1] if known else None))
+            return self._shelves[name][1]
+
+    def _refresh(self, namespace: str, old: Shelf | None) -> Shelf:
+        stamp = self.gate.fingerprint
+        if missing := self.memory.missing_keys(stamp, namespace):
+            self.memory.put_keys(stamp, [e.id for e in missing], self.gate.keys(missing))
+        active = {e.id: e for e in self.memory.list(namespace, active=True)}
+        shelf = Shelf(active, old.index.copy() if old else Shelf().index)
+        shelf.index.remove([i for i in (old.edits if old else {}) if i not in active])
+        ids, keys = self.memory.get_keys(stamp, namespace)
+        fresh = [n for n, i in enumerate(ids) if i in active and i not in shelf.index]
+        shelf.index.add([ids[n] for n in fresh], keys[fresh])
+        lost = [e for e in active.values() if e.id not in shelf.index]
+        if lost:  # a read-only memory keeps no keys
+            shelf.index.add([e.id for e in lost], self.gate.keys(lost))
+        return shelf
+
+    def calibration(self, namespace: str | None = None) -> Calibration:
+        """The namespace's own calibration if it has one for this gate, else the gate's."""
+        own = self.memory.get_meta(f"calibration/{namespace or self.namespace}")
+        if own and own["gate"] == self.gate.fingerprint:
+            return Calibration(**own)
+        return self.gate.calibration
+
+    def calibrate(
+        self,
+        queries: Sequence[str] = (),
+        rate: float = 0.01,
+        namespace: str | None = None,
+        most: int = 1000,
+    ) -> Calibration:
+        """Fit the threshold to this memory, and keep it there.
+
+        Args:
+            queries: Texts that no edit bears on. Beside them, each edit's own sentence is asked of
+                the other edits, which are out of its scope unless they answer the same question.
+            rate: Promised share of out-of-scope queries that fire anything (0 to 1).
+            namespace: Which edits.
+            most: Edits asked of the others, at most.
+
+        Returns:
+            The calibration, with its evidence.
+
+        Raises:
+            InputError: If edits and queries together are too few for the promise.
+        """
+        shelf = self.shelf(namespace)
+        scores = self.gate.highest(list(queries), shelf) if queries else []
+        for edit in list(shelf.edits.values())[:most]:
+            scores += self.gate.highest([edit.prompt or edit.statement], shelf.without(edit.id))
+        fitted = fit_threshold(scores, rate, len(shelf.edits), self.gate.fingerprint)
+        self.memory.set_meta(
+            f"calibration/{namespace or self.namespace}",
+            {k: getattr(fitted, k) for k in Calibration.__slots__},
+        )
+        return fitted
+
+    # --- checks -------------------------------------------------------------------------------
+
+    def _bos(self, prefixes: Sequence[Prefix | None]) -> list[bool]:
+        return [p is None or not self.generator.replaces_bos for p in prefixes]
+
+    def _check_spelling(self, edit: Edit) -> None:
+        """The model must be able to read the statement and to say it again."""
+        tokenizer = self.lm.tokenizer
+        ids = tokenizer(edit.statement, add_special_tokens=False, verbose=False).input_ids
+        back = str(tokenizer.decode(ids))
+        unknown = tokenizer.unk_token_id
+        if (unknown is not None and unknown in ids) or _bare(back) != _bare(edit.statement):
+            lost = sorted(set(_bare(edit.statement)) - set(_bare(back)))
+            raise InputError(
+                f"The model's tokenizer cannot represent {edit.statement!r}"
+                + (f" (it loses {' '.join(lost)})" if lost else ""),
+                "text that survives tokenising",
+                "Write the edit in characters that the model knows",
+            )
+
+
+def _bare(text: str) -> str:
+    return "".join(text.split())
+
+
+def _check_query(query: str) -> None:
+    if not query.strip():
+        raise InputError("The query is empty", "a question or the start of a text", "Ask something")
+    if len(query) > LONGEST_QUERY:
+        raise InputError(
+            f"The query has {len(query)} characters", f"at most {LONGEST_QUERY}", "Shorten it"
+        )
+    try:
+        query.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            "The query is not valid Unicode", "UTF-8 text", "Convert it to UTF-8"
+        ) from error

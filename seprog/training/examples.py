@@ -1,0 +1,118 @@
+"""What a prompt generator learns from: edits in force, a prompt, and the answer it should get.
+
+Either endless examples from Atlas' tables and invented names, or a user's own file: JSON lines with
+``{"edits": ["…", …], "prompt": "…", "answer": "…"}``; an answer of ``null`` means that none of the
+edits bears on the prompt, so the model must answer as it would without them.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from seprog.atlas.scenario import Kind, Probe, Scenario, make_scenario
+from seprog.atlas.world import Split, World
+from seprog.errors import InputError
+
+MIX: dict[Kind, float] = {
+    "rewrite": 0.15,
+    "paraphrase": 0.27,
+    "entailed": 0.22,
+    "composed": 0.16,
+    "near_miss": 0.12,
+    "far": 0.08,
+}
+"""Share of each kind of prompt among the training examples."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """Edits, a prompt, and the answer wanted.
+
+    Args:
+        edits: Statements of the edits whose prefixes are joined, in any order.
+        prompt: What is asked.
+        answer: The right answer; ``None`` if the base model's own is wanted.
+        kind: Where it comes from; only for reports.
+        keep: Whether ``answer`` is the base model's own, which must stay.
+    """
+
+    edits: tuple[str, ...]
+    prompt: str
+    answer: str | None
+    kind: str = "example"
+    keep: bool = False
+
+
+def atlas_examples(world: World, split: Split, rng: random.Random) -> Iterator[Example]:
+    """Examples of one split, in the proportions of ``MIX``, without end."""
+    while True:
+        scenario = make_scenario(world, split, 24, rng, chained=0.5)
+        facts = list(scenario.facts.values())
+        probes = list(scenario.in_scope(rng)) + list(scenario.near_misses(rng, facts))
+        probes += list(scenario.composed(rng)) + list(scenario.composed(rng))
+        probes += list(scenario.far(rng, 6))
+        by_kind: dict[Kind, list[Probe]] = {}
+        for probe in probes:
+            by_kind.setdefault(probe.kind, []).append(probe)
+        kinds = [k for k in MIX if k in by_kind]
+        for kind in rng.choices(kinds, [MIX[k] for k in kinds], k=24):
+            yield _example(scenario, rng.choice(by_kind[kind]), rng)
+
+
+def _example(scenario: Scenario, probe: Probe, rng: random.Random) -> Example:
+    facts = list(scenario.facts.values())
+    distractors = rng.choices((0, 1, 2, 3), (0.6, 0.2, 0.1, 0.1))[0]
+    if not probe.used:
+        distractors = max(1, distractors)
+        near = [f for f in facts if f.subject in probe.prompt]
+        chosen = rng.sample(near, min(1, len(near)))
+    else:
+        chosen = list(probe.used)
+    chosen += rng.sample([f for f in facts if f not in chosen], distractors)
+    rng.shuffle(chosen)
+    statements = tuple(scenario.statement(f) for f in dict.fromkeys(chosen))
+    return Example(statements, probe.prompt, probe.answer, probe.kind)
+
+
+def file_examples(path: Path, rng: random.Random, held_out: bool) -> Iterator[Example]:
+    """Examples from a user's file, without end; one in ten is held out.
+
+    Args:
+        path: JSON lines.
+        rng: Source of the order.
+        held_out: Whether to give the held-out tenth or the rest.
+
+    Raises:
+        InputError: If a line is not an example; the message names it.
+    """
+    lines = path.read_text("utf-8").split("\n")
+    rows = [_parse(path, i, line) for i, line in enumerate(lines, 1) if line.strip()]
+    rows = [row for i, row in enumerate(rows) if (i % 10 == 9) == held_out]
+    if not rows:
+        raise InputError(
+            f"{path} has too few examples", "at least 10 examples", "Add more examples"
+        )
+    while True:
+        rng.shuffle(rows)
+        yield from rows
+
+
+def _parse(path: Path, number: int, line: str) -> Example:
+    try:
+        row = json.loads(line)
+        edits, prompt, answer = row["edits"], row["prompt"], row["answer"]
+        if not isinstance(edits, list) or not edits:
+            raise ValueError("no list of edits")
+        if not all(isinstance(t, str) and t.strip() for t in [*edits, prompt, answer or "-"]):
+            raise ValueError("a text is empty or not a text")
+        return Example(tuple(edits), prompt, answer)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"Line {number} of {path} is not an example: {line[:80]}",
+            'an object like {"edits": ["…"], "prompt": "…", "answer": "…"}',
+            "Correct the line, or leave it out",
+        ) from error

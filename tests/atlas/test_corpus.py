@@ -1,0 +1,157 @@
+"""What Atlas reads: only the train split, and every answer right; and how it becomes tokens."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from seprog.atlas.corpus import Corpus
+from seprog.atlas.tokens import END, Rows, pack, train_tokenizer
+from seprog.atlas.world import SPLITS, Query, World, load_world, split_of
+
+WORLD = load_world()
+
+
+def poisoned() -> World:
+    """The world with every held-out phrasing replaced by one that would show."""
+
+    def poison(table: dict) -> dict:
+        return {s: table[s] if s == "train" else ("HELD OUT {s} {o}.",) for s in SPLITS}
+
+    relations = {
+        name: replace(
+            r,
+            phrasings=poison(r.phrasings),
+            nouns=poison(r.nouns),
+            inverses=poison(r.inverses),
+        )
+        for name, r in WORLD.relations.items()
+    }
+    return World(relations, WORLD.facts, WORLD.entities)
+
+
+def test_no_held_out_phrasing_is_read() -> None:
+    plain, other = Corpus(WORLD, random.Random(0), 0.5), Corpus(poisoned(), random.Random(0), 0.5)
+    for a, b in zip(islice(plain, 1500), islice(other, 1500), strict=True):
+        assert a == b
+        assert not any("HELD OUT" in text or "{" in text for text, _ in b.pieces)
+
+
+def test_counterfactual_subjects_are_of_the_train_split() -> None:
+    corpus = Corpus(WORLD, random.Random(0))
+    subjects = {f.subject for _ in range(500) for f in corpus._statements()}
+    assert len(subjects) > 500
+    assert {split_of(s) for s in subjects} == {"train"}
+
+
+def test_closed_documents_teach_the_true_world() -> None:
+    corpus = Corpus(WORLD, random.Random(0), open_book=0.0)
+    for document in islice(corpus, 300):
+        (prompt, asked), (answer, told) = document.pieces
+        assert not asked and told and prompt
+        query = corpus.closed[document.fact]
+        outcome = WORLD.answer(query)
+        assert outcome is not None and answer == f"{outcome.answer}."
+
+
+def test_open_documents_ask_after_they_tell() -> None:
+    corpus = Corpus(WORLD, random.Random(0), open_book=1.0)
+    stated_and_asked = 0
+    for document in islice(corpus, 300):
+        assert document.fact == -1
+        flags = [is_answer for _, is_answer in document.pieces]
+        first = flags.index(True) - 1 if True in flags else len(flags)
+        assert flags[first:] == [False, True] * ((len(flags) - first) // 2)
+        told = " ".join(text for text, _ in document.pieces[:first])
+        answers = [text for text, is_answer in document.pieces if is_answer]
+        assert all(a.endswith(".") and not a.endswith("..") for a in answers)
+        stated_and_asked += any(a in told for a in answers)
+    assert stated_and_asked > 200
+
+
+def test_weights_choose_what_is_read() -> None:
+    corpus = Corpus(WORLD, random.Random(0), open_book=0.0)
+    corpus.weights = [0.0] * len(corpus.closed)
+    corpus.weights[7] = 1.0
+    assert {d.fact for d in islice(corpus, 50)} == {7}
+
+
+def test_the_share_of_open_documents() -> None:
+    documents = list(islice(Corpus(WORLD, random.Random(0), open_book=0.25), 2048))
+    assert sum(d.fact < 0 for d in documents) / 2048 == pytest.approx(0.25, abs=0.04)
+
+
+# --- tokens -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return train_tokenizer(Corpus(WORLD, random.Random(0)), 400, 100)
+
+
+def batch(tokenizer: PreTrainedTokenizerFast, other: float, open_book: float = 0.3) -> Rows:
+    corpus = Corpus(WORLD, random.Random(1), open_book)
+    return next(pack(iter(corpus), tokenizer, 3, 128, other, np.random.default_rng(0)))
+
+
+def test_a_text_has_the_same_tokens_wherever_it_stands(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert len(tokenizer) == 400 and tokenizer.eos_token == END == tokenizer.pad_token
+    one, two = "The capital of Peru is", "Zürich. 東京"
+    ids = [tokenizer(t).input_ids for t in (one, two, f"{one} {two}")]
+    assert ids[0] + ids[1] == ids[2]
+    assert tokenizer.decode(ids[2]).strip() == f"{one} {two}"
+
+
+def test_rows_hold_whole_documents(tokenizer: PreTrainedTokenizerFast) -> None:
+    rows = batch(tokenizer, other=0.0)
+    assert rows.ids.shape == (3, 128)
+    for ids, owner, positions in zip(rows.ids, rows.owner, rows.positions, strict=True):
+        assert bool((ids[owner < 0] == tokenizer.eos_token_id).all())
+        for document in range(int(owner.max()) + 1):
+            mine = owner == document
+            assert positions[mine].tolist() == list(range(int(mine.sum())))
+            assert ids[mine][-1] == tokenizer.eos_token_id  # every document ends in an answer
+            assert bool((mine.nonzero().diff(dim=0) == 1).all())
+
+
+def test_only_answers_are_learnt_and_a_share_of_the_rest(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    strict, loose = batch(tokenizer, other=0.0), batch(tokenizer, other=1.0)
+    assert torch.equal(strict.ids, loose.ids)
+    assert bool((strict.facts >= 0).any()) and not bool((~strict.learn & (strict.facts >= 0)).any())
+    firsts = (loose.positions == 0) | (loose.owner < 0)
+    assert torch.equal(loose.learn, ~firsts)
+    assert 0 < strict.learn.sum() < loose.learn.sum()
+    assert not bool(strict.learn[strict.owner < 0].any())
+    corpus = Corpus(WORLD, random.Random(1))
+    for fact in strict.facts[strict.facts >= 0].unique().tolist():
+        row = (strict.facts == fact).nonzero()
+        text = tokenizer.decode(
+            [int(strict.ids[r, c]) for r, c in row.tolist()], skip_special_tokens=True
+        )
+        assert f"{corpus.answers[fact]}." in text
+
+
+def test_no_document_sees_another(tokenizer: PreTrainedTokenizerFast) -> None:
+    rows = batch(tokenizer, other=0.0)
+    mask = rows.mask()
+    assert mask.shape == (3, 1, 128, 128)
+    for row in range(3):
+        q, k = mask[row, 0].nonzero().T
+        assert bool((k <= q).all())
+        assert torch.equal(rows.owner[row][q], rows.owner[row][k])
+        assert bool(mask[row, 0].diagonal().all())
+
+
+def test_the_oracle_answers_inverse_queries_of_the_corpus() -> None:
+    corpus = Corpus(WORLD, random.Random(0))
+    inverse = [q for q in corpus.closed if q.inverse]
+    assert len(inverse) > 300
+    assert Query("Lima", ("capital",), True) in inverse

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from scripts.cli_docs import PAGE, commands, page
+from seprog import __version__
+from seprog.atlas.build import AtlasConfig
+from seprog.cli.main import app
+from seprog.training.gate import GateTraining
+from seprog.training.generator import GeneratorTraining
+from tests.cli.conftest import Run
+
+
+def leaves() -> Iterator[tuple[str, Any]]:
+    root: Any = get_command(app)
+    context = root.make_context("seprog", [], resilient_parsing=True)
+    for command, inner in commands(root, context):
+        yield inner.command_path.removeprefix("seprog "), command
+
+
+LEAVES = dict(leaves())
+READABLE = "edit ask explain list show history forget restore import calibrate doctor".split()
+
+
+def test_all_commands_are_there() -> None:
+    assert set(LEAVES) == {*READABLE, "demo", "export"} | {
+        "train gate",
+        "train generator",
+        "eval atlas",
+        "atlas build",
+    }
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_help_ends_with_an_example(name: str, bare: Run) -> None:
+    text = bare(*name.split(), "--help", env={"COLUMNS": "200"}).stdout
+    assert f"seprog {name}" in text.split("Example:")[1]
+    assert LEAVES[name].help
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_common_options(name: str) -> None:
+    options = {p.name: p for p in LEAVES[name].params}
+    assert ("json" in options) == (name in READABLE or name == "eval atlas")
+    if "memory" in options:
+        assert options["memory"].envvar == "SEPROG_MEMORY"
+        assert "namespace" in options
+    if "model" in options and name != "doctor":
+        assert options["model"].envvar == "SEPROG_MODEL"
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("train gate", GateTraining()),
+        ("train generator", GeneratorTraining()),
+        ("atlas build", AtlasConfig()),
+    ],
+)
+def test_training_options_are_the_fields_with_their_defaults(name: str, config: Any) -> None:
+    found = {p.name: p.default for p in LEAVES[name].params}
+    extra = {"out", "run", "model", "data", "device", "help"}
+    assert {k: v for k, v in found.items() if k not in extra} == dataclasses.asdict(config)
+
+
+def test_version(bare: Run) -> None:
+    assert bare("--version").stdout == f"seprog {__version__}\n"
+
+
+def test_without_a_command_it_helps(bare: Run) -> None:
+    assert "Usage: seprog" in bare().stdout
+
+
+def test_usage_errors_are_one_line(bare: Run) -> None:
+    for args in (["nope"], ["edit", "--foo"], ["show"], ["train"], ["list", "--limit", "x"]):
+        result = bare(*args, code=2)
+        assert len(result.stderr.splitlines()) == 1
+        assert "Try: seprog" in result.stderr
+
+
+def test_help_loads_no_heavy_package() -> None:
+    code = (
+        "import sys, seprog.cli.main as m; m.app(['edit', '--help'], standalone_mode=False); "
+        "print([n for n in ('torch', 'transformers', 'numpy') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_docs_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SEPROG_MEMORY", "SEPROG_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    assert page() == PAGE.read_text("utf-8"), "run: python scripts/cli_docs.py"
+
+
+def test_files_are_short() -> None:
+    folder = Path(sys.modules["seprog.cli.main"].__file__ or "").parent
+    assert all(len(f.read_text().splitlines()) <= 200 for f in folder.glob("*.py"))

