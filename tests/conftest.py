@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import (
     BertConfig,
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from seprog.text_encoder import TextEncoder
 
 torch.set_num_threads(1)
+# machines differ in speed; a slow one is no failure
+settings.register_profile("seprog", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("seprog")
 
 SPECIAL = ("<pad>", "<s>", "</s>")
 

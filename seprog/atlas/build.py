@@ -21,6 +21,7 @@ from seprog.atlas.world import load_world
 from seprog.training.checkpoint import (
     load_checkpoint,
     optimizer_tensors,
+    require_same,
     restore_optimizer,
     save_checkpoint,
 )
@@ -41,7 +42,9 @@ class AtlasConfig:
         length: Tokens per row.
         lr: Peak learning rate.
         decay: Share of the steps over which the learning rate falls to 0.
-        open_book: Share of open-book documents (0 to 1).
+        open_book: Share of open-book documents (0 to 1), at first.
+        open_book_late: The same later on, when the facts are known and reading is not.
+        late: Share of the steps after which "later on" begins (0 to 1).
         other: Share of the tokens outside answers that are learnt as well (0 to 1).
         seed: Of data and initial weights.
         threads: CPU threads.
@@ -50,12 +53,14 @@ class AtlasConfig:
     vocabulary: int = 6144
     width: int = 192
     layers: int = 6
-    steps: int = 3300
+    steps: int = 4900
     rows: int = 24
     length: int = 128
     lr: float = 5e-3
     decay: float = 0.35
     open_book: float = 0.4
+    open_book_late: float = 0.6
+    late: float = 0.65
     other: float = 0.05
     seed: int = 0
     threads: int = 2
@@ -146,6 +151,8 @@ def build(out: Path, run_folder: Path, config: AtlasConfig) -> Path:
     optimize = optimizers(model, config.lr)
     meter = FactMeter(torch.full((len(corpus.closed),), 2.0))
     if saved:
+        sizes = {k: getattr(config, k) for k in ("vocabulary", "width", "layers")}
+        require_same(run.checkpoint, saved[1], sizes)
         meter.loss = saved[0].pop("meter")
         model.load_state_dict(
             {k.removeprefix("model/"): v for k, v in saved[0].items() if k.startswith("model/")}
@@ -173,6 +180,8 @@ def build(out: Path, run_folder: Path, config: AtlasConfig) -> Path:
     )
     for step in run.each_step(start, save):
         corpus.weights = meter.weights() if step % 20 == 0 else corpus.weights
+        if step >= config.late * config.steps:
+            corpus.open_book = config.open_book_late
         factor = trapezoid(step, config.steps, 50, config.decay)
         _step(model, optimize, batches, meter, config.lr * factor, run, step)
     return _write(out, model, tokenizer, config)

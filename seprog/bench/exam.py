@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from seprog.atlas.exam import examine
@@ -24,7 +25,7 @@ def examine_model(lm: CausalLM, limit: int = 500, seed: int = 0) -> dict[str, An
         Per part the share of right answers, its 95 % interval and the number of items.
     """
 
-    def ask(prompts: list[str]) -> list[str]:
+    def ask(prompts: Sequence[str]) -> list[str]:
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         answers = [""] * len(prompts)
         for start in range(0, len(order), 64):

@@ -1,12 +1,14 @@
-"""``seprog atlas``: build the model that ships with seprog."""
+"""``seprog atlas``: build the model that ships with seprog, and examine it."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from seprog.cli.output import example
+from seprog.cli import common, options
+from seprog.cli.output import console, example, percent, print_json
 from seprog.cli.train import Out, Rate, RunFolder, Seed, Steps, Threads, run_folder, wrote
 
 app = typer.Typer(help="Atlas, the small model that ships with seprog.")
@@ -28,7 +30,7 @@ def build(
         int, typer.Option(min=32, metavar="N", help="Hidden size; heads are 32 wide.")
     ] = 192,
     layers: Annotated[int, typer.Option(min=1, metavar="N", help="Transformer layers.")] = 6,
-    steps: Steps = 3300,
+    steps: Steps = 4900,
     rows: Annotated[int, typer.Option(min=1, metavar="N", help="Rows per step.")] = 24,
     length: Annotated[int, typer.Option(min=1, metavar="N", help="Tokens per row.")] = 128,
     lr: Rate = 5e-3,
@@ -39,6 +41,13 @@ def build(
     open_book: Annotated[
         float, typer.Option(min=0.0, max=1.0, metavar="X", help="Share of open-book documents.")
     ] = 0.4,
+    open_book_late: Annotated[
+        float, typer.Option(min=0.0, max=1.0, metavar="X", help="The same later on.")
+    ] = 0.6,
+    late: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, metavar="X", help="Share of the steps until later on."),
+    ] = 0.65,
     other: Annotated[
         float,
         typer.Option(
@@ -62,9 +71,44 @@ def build(
         lr=lr,
         decay=decay,
         open_book=open_book,
+        open_book_late=open_book_late,
+        late=late,
         other=other,
         seed=seed,
         threads=threads,
     )
     train(out, run_folder(out, run), config)
     wrote(out, f"--model {out}")
+
+
+@app.command("exam", epilog=example("seprog atlas exam --limit 500 --json exam.json"))
+def exam(
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Questions per part.")] = 500,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the choice of questions.")] = 0,
+    json: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the result here; - prints it, without a table."),
+    ] = None,
+    model: options.Model = None,
+) -> None:
+    """Ask the base model, without any edit, what it knows and how well it reads."""
+    import json as encoder
+
+    from rich.table import Table
+
+    from seprog.atlas import MODEL
+    from seprog.bench.exam import examine_model
+    from seprog.lm import load_lm
+
+    result = examine_model(load_lm(model or str(MODEL), dtype="float32"), limit, seed)
+    if json == common.STDIN:
+        print_json(result)
+        return
+    if json is not None:
+        json.parent.mkdir(parents=True, exist_ok=True)
+        json.write_text(encoder.dumps(result, indent=1) + "\n")
+    view = Table("part", "right", "95 % interval", "n")
+    for name, part in result["results"].items():
+        interval = f"{percent(part['low'])} to {percent(part['high'])}"
+        view.add_row(name.replace("_", " "), percent(part["value"]), interval, str(part["n"]))
+    console().print(view)

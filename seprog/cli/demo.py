@@ -61,7 +61,10 @@ class Stage:
         table = Table.grid(padding=(0, 0))
         for part in parts:
             table.add_row(Text(part) if isinstance(part, str) else part)
-        for what, holds in self.claims[self._shown :]:
+        fresh = self.claims[self._shown :]
+        if parts and fresh:
+            table.add_row("")
+        for what, holds in fresh:
             table.add_row(Text(("✓ " if holds else "✗ ") + what, "green" if holds else "bold red"))
         self._shown = len(self.claims)
         self.out.print(Panel(table, title=title, title_align="left", padding=(1, 2)))

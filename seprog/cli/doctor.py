@@ -153,7 +153,7 @@ def processor() -> Check:
     ratio = seconds[torch.float32] / seconds[torch.bfloat16]
     detail = (
         f"{torch.get_num_threads()} threads on {os.cpu_count()} cores; "
-        f"bfloat16 is {ratio:.1f} times as fast as float32"
+        f"bfloat16 is {ratio:.2g} times as fast as float32"
     )
     return Check("processor", True, detail)
 

@@ -52,9 +52,12 @@ def generator(
     ] = None,
     run: RunFolder = None,
     device: options.Device = "cpu",
-    summary: Annotated[int, typer.Option(min=1, metavar="N", help="Virtual tokens per edit.")] = 8,
+    summary: Annotated[int, typer.Option(min=1, metavar="N", help="Summary tokens per edit.")] = 4,
     rank: Annotated[int, typer.Option(min=1, metavar="N", help="Rank of the LoRA.")] = 16,
-    steps: Steps = 3000,
+    keep_text: Annotated[
+        bool, typer.Option(help="Whether the text's own tokens are part of the prefix too.")
+    ] = True,
+    steps: Steps = 1000,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Examples per step.")] = 32,
     lr: Rate = 2e-3,
     keep: Annotated[
@@ -83,6 +86,7 @@ def generator(
     config = GeneratorTraining(
         summary=summary,
         rank=rank,
+        keep_text=keep_text,
         steps=steps,
         batch=batch,
         lr=lr,
@@ -102,7 +106,7 @@ def gate(
     run: RunFolder = None,
     scenarios: Annotated[int, typer.Option(min=1, metavar="N", help="Memories to draw from.")] = 3,
     edits: Annotated[int, typer.Option(min=1, metavar="N", help="Edits per memory.")] = 1000,
-    steps: Steps = 1500,
+    steps: Steps = 1000,
     groups: Annotated[int, typer.Option(min=1, metavar="N", help="Queries per step.")] = 8,
     negatives: Annotated[
         int, typer.Option(min=1, metavar="N", help="Near edits out of scope per query.")

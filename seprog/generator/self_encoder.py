@@ -1,8 +1,10 @@
 """The trained generator: the base model reads the edit, and writes its prefix.
 
-The frozen base model, carrying a LoRA that is active only then, reads the edit's text followed by P
-learned summary tokens; what it keeps of those, their keys and values at every attention site, is
-the prefix. It thus speaks the language of the model that it prompts.
+The frozen base model, carrying a LoRA that is active only then, reads the edit's text followed by
+a few learned summary tokens; what it keeps of them, their keys and values at every attention site,
+is the prefix. It thus speaks the language of the model that it prompts. With ``keep_text`` the
+tokens of the text are kept as well: training then starts from the edit in context, which costs
+longer prefixes and saves most of the training.
 """
 
 from __future__ import annotations
@@ -29,18 +31,20 @@ class SelfEncoderConfig:
     """Size of the generator.
 
     Args:
-        summary: Virtual tokens per edit (P >= 1).
+        summary: Summary tokens per edit (>= 1).
         rank: Rank of the LoRA.
+        keep_text: Whether the text's own tokens are part of the prefix too.
         version: Of the format.
     """
 
-    summary: int = 8
+    summary: int = 4
     rank: int = 16
+    keep_text: bool = True
     version: int = 1
 
 
 class SelfEncoder(nn.Module):
-    """Edits to prefixes of P virtual tokens.
+    """Edits to prefixes.
 
     Args:
         lm: The base model; its layers are hooked, its parameters untouched.
@@ -80,7 +84,7 @@ class SelfEncoder(nn.Module):
             statements: Texts of the edits, R of them (R >= 1).
 
         Returns:
-            R rows of P virtual tokens.
+            R rows of virtual tokens, padded on the left.
         """
         lm, p = self.lm, self.config.summary
         ids, mask = lm.tokens.pad(lm.tokens.encode(statements, True), lm.device)  # (R, T)
@@ -88,7 +92,7 @@ class SelfEncoder(nn.Module):
         summary = self.summary.to(words.dtype).expand(len(statements), -1, -1)
         read = torch.cat([words, summary], dim=1)  # (R, T + P, hidden)
         real = torch.cat([mask.bool(), mask.new_ones(len(statements), p).bool()], dim=1)
-        keep = torch.zeros_like(real)
+        keep = real.clone() if self.config.keep_text else torch.zeros_like(real)
         keep[:, -p:] = True
         with self.lora.active():
             return lm.capture(inputs_embeds=read, attention_mask=real, keep=keep)
@@ -99,11 +103,13 @@ class SelfEncoder(nn.Module):
         found: list[Prefix] = []
         for start in range(0, len(edits), batch):
             rows = self([e.statement for e in edits[start : start + batch]])
+            lengths = rows.mask.sum(dim=1).tolist()
             found += [
                 Prefix(
-                    tuple(k[i].clone() for k in rows.keys), tuple(v[i].clone() for v in rows.values)
+                    tuple(k[i, :, k.shape[2] - n :].clone() for k in rows.keys),
+                    tuple(v[i, :, v.shape[2] - n :].clone() for v in rows.values),
                 )
-                for i in range(len(rows.rows))
+                for i, n in enumerate(lengths)
             ]
         return found
 

@@ -252,6 +252,24 @@ def _rivals(connection: sqlite3.Connection, edit: Edit) -> list[Edit]:
     return edits_from(rows)
 
 
+def _successor(connection: sqlite3.Connection, id: str) -> list[str]:
+    """The active edit that an edit was superseded by, directly or through others; one or none."""
+    seen = {id}
+    while True:
+        row = connection.execute(
+            "SELECT other_id FROM events WHERE edit_id = ? AND action = 'superseded' "
+            "ORDER BY seq DESC LIMIT 1",
+            (id,),
+        ).fetchone()
+        if row is None or row[0] is None or row[0] in seen:
+            return []
+        id = row[0]
+        seen.add(id)
+        active = connection.execute("SELECT active FROM edits WHERE id = ?", (id,)).fetchone()
+        if active is not None and active[0]:
+            return [id]
+
+
 def restore(
     connection: sqlite3.Connection,
     edit: Edit,
@@ -270,6 +288,7 @@ def restore(
     """
     twin = _active_twin(connection, edit)
     rivals = [rival.id for rival in _rivals(connection, edit)]
+    rivals += _successor(connection, edit.id)
     taken = tuple(dict.fromkeys(rivals + ([twin] if twin else [])))
     for id in taken:
         set_active(connection, id, False)

@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from seprog.errors import InputError
+
 
 def save_checkpoint(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Write a checkpoint atomically.
@@ -46,6 +48,26 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
             state = json.loads((candidate / "state.json").read_text())
             return load_file(candidate / "t.safetensors"), state
     return None
+
+
+def require_same(folder: Path, state: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Refuse to go on with a run of another shape.
+
+    Args:
+        folder: The checkpoint; only for the message.
+        state: What was saved.
+        wanted: The sizes asked for now, by name.
+
+    Raises:
+        InputError: If one of them differs.
+    """
+    for name, value in wanted.items():
+        if state.get(name, value) != value:
+            raise InputError(
+                f"The run in {folder.parent} was begun with {name} {state[name]}, not {value}",
+                "the same sizes throughout a run",
+                f"Give --{name.replace('_', '-')} {state[name]}, or another folder with --run",
+            )
 
 
 def optimizer_tensors(name: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -46,7 +46,7 @@ class GateTraining:
 
     scenarios: int = 3
     edits: int = 1000
-    steps: int = 1500
+    steps: int = 1000
     groups: int = 8
     negatives: int = 3
     lr: float = 1e-3

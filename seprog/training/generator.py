@@ -18,6 +18,7 @@ from seprog.lm import LanguageModel
 from seprog.training.checkpoint import (
     load_checkpoint,
     optimizer_tensors,
+    require_same,
     restore_optimizer,
     save_checkpoint,
 )
@@ -31,8 +32,9 @@ class GeneratorTraining:
     """How a generator is trained.
 
     Args:
-        summary: Virtual tokens per edit.
+        summary: Summary tokens per edit.
         rank: Rank of the LoRA.
+        keep_text: Whether the text's own tokens are part of the prefix too.
         steps: Optimizer steps at most.
         batch: Examples per step.
         lr: Peak learning rate.
@@ -43,9 +45,10 @@ class GeneratorTraining:
         threads: CPU threads.
     """
 
-    summary: int = 8
+    summary: int = 4
     rank: int = 16
-    steps: int = 3000
+    keep_text: bool = True
+    steps: int = 1000
     batch: int = 32
     lr: float = 2e-3
     keep: float = 1.0
@@ -92,7 +95,9 @@ def join_prefixes(generator: SelfEncoder, examples: Sequence[Example]) -> Prefix
         tuple(range(len(examples))),
         tuple(join(k) for k in single.keys),
         tuple(join(v) for v in single.values),
-        real.repeat_interleave(generator.config.summary, dim=1).to(single.mask.device),
+        (
+            single.mask[table.to(single.mask.device)] & real[:, :, None].to(single.mask.device)
+        ).flatten(1),
     )
 
 
@@ -214,11 +219,15 @@ def train_generator(
     """
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    generator = SelfEncoder(lm, SelfEncoderConfig(config.summary, config.rank)).to(lm.device)
+    generator = SelfEncoder(
+        lm, SelfEncoderConfig(config.summary, config.rank, config.keep_text)
+    ).to(lm.device)
     optimizer = torch.optim.AdamW(generator.parameters(), lr=config.lr, weight_decay=0.0)
     run = Run(run_folder, "generator", config.steps)
     start, best, stale = 0, -1.0, 0
     if saved := load_checkpoint(run.checkpoint):
+        sizes = {k: getattr(config, k) for k in ("summary", "rank", "keep_text")}
+        require_same(run.checkpoint, saved[1], sizes)
         start, best, stale = (saved[1][k] for k in ("step", "best", "stale"))
         generator.load_state_dict(
             {k.removeprefix("model/"): v for k, v in saved[0].items() if k.startswith("model/")}

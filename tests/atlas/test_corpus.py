@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from seprog.atlas.corpus import Corpus
+from seprog.atlas.corpus import Corpus, Document
 from seprog.atlas.tokens import END, Rows, pack, train_tokenizer
 from seprog.atlas.world import SPLITS, Query, World, load_world, split_of
 
@@ -38,15 +38,15 @@ def poisoned() -> World:
 
 def test_no_held_out_phrasing_is_read() -> None:
     plain, other = Corpus(WORLD, random.Random(0), 0.5), Corpus(poisoned(), random.Random(0), 0.5)
-    for a, b in zip(islice(plain, 1500), islice(other, 1500), strict=True):
+    for a, b in zip(islice(plain, 512), islice(other, 512), strict=True):
         assert a == b
         assert not any("HELD OUT" in text or "{" in text for text, _ in b.pieces)
 
 
 def test_counterfactual_subjects_are_of_the_train_split() -> None:
     corpus = Corpus(WORLD, random.Random(0))
-    subjects = {f.subject for _ in range(500) for f in corpus._statements()}
-    assert len(subjects) > 500
+    subjects = {f.subject for _ in range(400) for f in corpus._statements()}
+    assert len(subjects) > 300
     assert {split_of(s) for s in subjects} == {"train"}
 
 
@@ -63,7 +63,7 @@ def test_closed_documents_teach_the_true_world() -> None:
 def test_open_documents_ask_after_they_tell() -> None:
     corpus = Corpus(WORLD, random.Random(0), open_book=1.0)
     stated_and_asked = 0
-    for document in islice(corpus, 300):
+    for document in (corpus.open_document() for _ in range(200)):
         assert document.fact == -1
         flags = [is_answer for _, is_answer in document.pieces]
         first = flags.index(True) - 1 if True in flags else len(flags)
@@ -72,7 +72,7 @@ def test_open_documents_ask_after_they_tell() -> None:
         answers = [text for text, is_answer in document.pieces if is_answer]
         assert all(a.endswith(".") and not a.endswith("..") for a in answers)
         stated_and_asked += any(a in told for a in answers)
-    assert stated_and_asked > 200
+    assert stated_and_asked > 130
 
 
 def test_weights_choose_what_is_read() -> None:
@@ -83,8 +83,8 @@ def test_weights_choose_what_is_read() -> None:
 
 
 def test_the_share_of_open_documents() -> None:
-    documents = list(islice(Corpus(WORLD, random.Random(0), open_book=0.25), 2048))
-    assert sum(d.fact < 0 for d in documents) / 2048 == pytest.approx(0.25, abs=0.04)
+    documents = list(islice(Corpus(WORLD, random.Random(0), open_book=0.25), 1024))
+    assert sum(d.fact < 0 for d in documents) / 1024 == pytest.approx(0.25, abs=0.05)
 
 
 # --- tokens -----------------------------------------------------------------------------------
@@ -95,9 +95,14 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return train_tokenizer(Corpus(WORLD, random.Random(0)), 400, 100)
 
 
-def batch(tokenizer: PreTrainedTokenizerFast, other: float, open_book: float = 0.3) -> Rows:
-    corpus = Corpus(WORLD, random.Random(1), open_book)
-    return next(pack(iter(corpus), tokenizer, 3, 128, other, np.random.default_rng(0)))
+@pytest.fixture(scope="module")
+def documents() -> list[Document]:
+    return list(islice(Corpus(WORLD, random.Random(1), 0.3), 512))
+
+
+@pytest.fixture(scope="module")
+def rows(tokenizer: PreTrainedTokenizerFast, documents: list[Document]) -> Rows:
+    return next(pack(iter(documents), tokenizer, 3, 128, 0.0, np.random.default_rng(0)))
 
 
 def test_a_text_has_the_same_tokens_wherever_it_stands(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -108,8 +113,7 @@ def test_a_text_has_the_same_tokens_wherever_it_stands(tokenizer: PreTrainedToke
     assert tokenizer.decode(ids[2]).strip() == f"{one} {two}"
 
 
-def test_rows_hold_whole_documents(tokenizer: PreTrainedTokenizerFast) -> None:
-    rows = batch(tokenizer, other=0.0)
+def test_rows_hold_whole_documents(tokenizer: PreTrainedTokenizerFast, rows: Rows) -> None:
     assert rows.ids.shape == (3, 128)
     for ids, owner, positions in zip(rows.ids, rows.owner, rows.positions, strict=True):
         assert bool((ids[owner < 0] == tokenizer.eos_token_id).all())
@@ -121,9 +125,10 @@ def test_rows_hold_whole_documents(tokenizer: PreTrainedTokenizerFast) -> None:
 
 
 def test_only_answers_are_learnt_and_a_share_of_the_rest(
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerFast, documents: list[Document], rows: Rows
 ) -> None:
-    strict, loose = batch(tokenizer, other=0.0), batch(tokenizer, other=1.0)
+    strict = rows
+    loose = next(pack(iter(documents), tokenizer, 3, 128, 1.0, np.random.default_rng(0)))
     assert torch.equal(strict.ids, loose.ids)
     assert bool((strict.facts >= 0).any()) and not bool((~strict.learn & (strict.facts >= 0)).any())
     firsts = (loose.positions == 0) | (loose.owner < 0)
@@ -139,8 +144,7 @@ def test_only_answers_are_learnt_and_a_share_of_the_rest(
         assert f"{corpus.answers[fact]}." in text
 
 
-def test_no_document_sees_another(tokenizer: PreTrainedTokenizerFast) -> None:
-    rows = batch(tokenizer, other=0.0)
+def test_no_document_sees_another(rows: Rows) -> None:
     mask = rows.mask()
     assert mask.shape == (3, 1, 128, 128)
     for row in range(3):

@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 
@@ -73,7 +73,7 @@ def test_chains_hang_together(scenario: Scenario) -> None:
     for chain in scenario.chains:
         assert 2 <= len(chain) <= 4
         assert all(scenario.facts[f.key] == f for f in chain)
-        for first, second in zip(chain, chain[1:], strict=False):
+        for first, second in pairwise(chain):
             assert first.object == second.subject
 
 

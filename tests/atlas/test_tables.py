@@ -41,14 +41,14 @@ def test_no_phrasing_is_in_two_splits(relation: Relation) -> None:
 def test_phrasings_are_well_formed(relation: Relation) -> None:
     for split in SPLITS:
         for phrasing in relation.phrasings[split]:
-            assert phrasing.endswith(" {o}.") and phrasing[0].isupper()
+            assert phrasing.endswith(" {o}.") and (phrasing[0].isupper() or phrasing[0] == "{")
             assert phrasing.count("{s}") == phrasing.count("{o}") == 1
             assert "?" not in phrasing or phrasing.endswith("? {o}.")
         for noun in relation.nouns[split]:
             assert noun.count("{s}") == 1 and "{o}" not in noun
-            assert noun.startswith("the ") and noun[-1] not in ".?"
+            assert noun.startswith(("the ", "what ", "{s}'s ")) and noun[-1] not in ".?"
         for phrasing in relation.inverses[split]:
-            assert phrasing.endswith(" {s}.") and phrasing[0].isupper()
+            assert phrasing.endswith(" {s}.") and (phrasing[0].isupper() or phrasing[0] == "{")
             assert phrasing.count("{s}") == phrasing.count("{o}") == 1
         everything = (
             *relation.phrasings[split],

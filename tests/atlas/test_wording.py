@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from seprog.atlas.wording import say_fact, say_query
+from seprog.atlas.wording import FUNCTION_WORDS, say_fact, say_query, scramble
 from seprog.atlas.world import SPLITS, Fact, Query, Split, fill, load_world, tidy
 
 WORLD = load_world()
@@ -75,3 +75,21 @@ def test_a_prompt_can_be_avoided() -> None:
     avoid = say_query(WORLD, query, "calibration", rng)
     others = {say_query(WORLD, query, "calibration", rng, avoid=avoid) for _ in range(20)}
     assert others and avoid not in others
+
+
+def test_scrambled_phrasings_keep_what_matters() -> None:
+    rng = random.Random(0)
+    phrasings = [p for r in WORLD.relations.values() for p in r.phrasings["train"]]
+    assert len(phrasings) > 150
+    changed = 0
+    for phrasing in phrasings:
+        mixed = scramble(phrasing, rng)
+        changed += mixed != phrasing
+        assert mixed.endswith(" {o}.") and mixed.count("{s}") == mixed.count("{o}") == 1
+
+        def content(text: str) -> list[str]:
+            words = text.removesuffix("{o}.").replace("?", "").lower().split()
+            return sorted(w for w in words if w not in FUNCTION_WORDS)
+
+        assert content(mixed) == content(phrasing)
+    assert changed > len(phrasings) / 2

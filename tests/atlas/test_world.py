@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 
 from seprog.atlas.corpus import chains, closed_book_queries, walk_query
 from seprog.atlas.scenario import make_scenario
-from seprog.atlas.world import SPLITS, Fact, Key, Outcome, Query, Relation, World, load_world
+from seprog.atlas.world import (
+    SPLITS,
+    Fact,
+    Key,
+    Outcome,
+    Query,
+    Relation,
+    Split,
+    World,
+    load_world,
+)
 
 
 def relation(name: str, subject: str, object: str, **options: bool) -> Relation:
@@ -125,9 +136,9 @@ def test_an_edit_used_twice_is_named_once() -> None:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_every_edit_of_a_large_memory_answers_its_own_question(split: str) -> None:
+def test_every_edit_of_a_large_memory_answers_its_own_question(split: Split) -> None:
     world = load_world()
-    scenario = make_scenario(world, split, 300, random.Random(1))  # type: ignore[arg-type]
+    scenario = make_scenario(world, split, 300, random.Random(1))
     for fact in scenario.facts.values():
         outcome = world.answer(Query(fact.subject, (fact.relation,)), scenario.facts)
         assert outcome == Outcome(fact.object, (fact,))
@@ -150,7 +161,7 @@ def test_chains_fit_together() -> None:
     paths = chains(world)
     assert {len(p) for p in paths} == {2, 3, 4} and len(set(paths)) == len(paths)
     for path in paths:
-        for first, second in zip(path, path[1:], strict=False):
+        for first, second in pairwise(path):
             assert world.relations[first].object == world.relations[second].subject
 
 

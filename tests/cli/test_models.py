@@ -103,7 +103,9 @@ class ScriptedGate(ScopeGate):
     def same_question(self, edit: Edit, shelf: Shelf) -> list[tuple[Edit, float]]:
         return [(other, 0.9) for other in shelf.edits.values()]
 
-    def decide(self, queries: Sequence[str], shelf: Shelf, threshold: float) -> list[GateDecision]:
+    def decide(
+        self, queries: Sequence[str], shelf: Shelf, threshold: float | None = None
+    ) -> list[GateDecision]:
         scope = (Story.question, Story.paraphrase, Story.consequence)
         return [
             GateDecision(
@@ -119,11 +121,14 @@ class ScriptedEditor(Editor):
     """Answers as the story wants it, by the edits that fire."""
 
     def answer(self, decisions: Sequence[GateDecision], *args: Any, **options: Any) -> list[str]:
-        script = {
+        script: dict[tuple[str, tuple[str, ...]], str] = {
             (Story.question, ()): Story.truth,
             (Story.consequence, (Story.edit,)): Story.follows,
         }
-        told = {(Story.edit,): Story.target, (Story.second_edit,): Story.second_target}
+        told: dict[tuple[str, ...], str] = {
+            (Story.edit,): Story.target,
+            (Story.second_edit,): Story.second_target,
+        }
         keys = [(d.query, tuple(e.statement for e in d.fired)) for d in decisions]
         return [script.get(key, told.get(key[1], "Unmoved")) + "." for key in keys]
 

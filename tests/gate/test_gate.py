@@ -153,7 +153,7 @@ def test_raising_the_threshold_never_makes_more_edits_fire_at_once(tiny_gate: Sc
                 torch.randn(128, 64, generator=torch.Generator().manual_seed(seed))
             )
         fired = [
-            [set(ids(d)) for d in tiny_gate.decide(QUERIES, shelf, t / 20)] for t in range(-1, 21)
+            [set(ids(d)) for d in tiny_gate.decide(QUERIES, shelf, t / 20)] for t in range(0, 21, 2)
         ]
         for lower, higher in pairwise(fired):
             assert all(b <= a for a, b in zip(lower, higher, strict=True))

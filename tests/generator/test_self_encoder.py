@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,14 +19,14 @@ from tests.lm.families import build, untouched
 
 STATEMENTS = ["The capital of Australia is Sydney.", "No.", "The home of Ann is Zed."]
 EDITS = [Edit(s, id=str(i)) for i, s in enumerate(STATEMENTS)]
-CONFIG = SelfEncoderConfig(summary=3, rank=2)
+CONFIG = SelfEncoderConfig(summary=3, rank=2, keep_text=False)
 IDS = torch.arange(3, 23)[None]
 
 
-def make(lm: CausalLM, seed: int = 0) -> SelfEncoder:
+def make(lm: CausalLM, seed: int = 0, keep_text: bool = False) -> SelfEncoder:
     """A generator whose LoRA does something, as it does after training."""
     torch.manual_seed(seed)
-    generator = SelfEncoder(lm, CONFIG)
+    generator = SelfEncoder(lm, replace(CONFIG, keep_text=keep_text))
     with torch.no_grad():
         for up in generator.lora.up.values():
             up.copy_(torch.randn(up.shape) * 0.1)
@@ -36,29 +37,45 @@ def tensors(prefix: Prefix) -> Tensor:
     return torch.cat([x.flatten() for x in (*prefix.keys, *prefix.values)])
 
 
-def test_a_prefix_has_so_many_tokens_at_every_site(tiny_lm: CausalLM) -> None:
-    prefixes = make(tiny_lm).prefixes(EDITS)
-    for prefix in prefixes:
-        assert len(prefix) == 3
+@pytest.mark.parametrize("keep_text", [True, False])
+def test_a_prefix_has_so_many_tokens_at_every_site(tiny_lm: CausalLM, keep_text: bool) -> None:
+    prefixes = make(tiny_lm, keep_text=keep_text).prefixes(EDITS)
+    for prefix, text in zip(prefixes, STATEMENTS, strict=True):
+        length = 3 + keep_text * len(tiny_lm.tokens.encode([text])[0])
+        assert len(prefix) == length
         for site, k, v in zip(tiny_lm.spec.sites, prefix.keys, prefix.values, strict=True):
-            assert k.shape == v.shape == (site.kv_heads, 3, site.head_dim)
+            assert k.shape == v.shape == (site.kv_heads, length, site.head_dim)
             assert not k.requires_grad and not v.requires_grad
     assert make(tiny_lm).prefixes([]) == []
-    batch = make(tiny_lm)(STATEMENTS)
-    assert batch.rows == (0, 1, 2) and bool(batch.mask.all())
+    batch = make(tiny_lm, keep_text=keep_text)(STATEMENTS)
+    assert batch.rows == (0, 1, 2) and bool(batch.mask[0].all())
+    assert batch.mask.sum(1).tolist() == [len(p) for p in prefixes]
+
+
+def test_untrained_it_starts_from_the_edit_in_context(tiny_lm: CausalLM) -> None:
+    generator = SelfEncoder(tiny_lm, SelfEncoderConfig(3, 2, keep_text=True))
+    for own, read in zip(generator.prefixes(EDITS), tiny_lm.capture_text(STATEMENTS), strict=True):
+        for k, text in zip((*own.keys, *own.values), (*read.keys, *read.values), strict=True):
+            # keys are turned by position, and the summary stands between text and query
+            assert k.shape[1] == text.shape[1] + 3
+        for v, text in zip(own.values, read.values, strict=True):
+            torch.testing.assert_close(v[:, :-3], text, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 @pytest.mark.parametrize("bos", [True, False])
-def test_a_statement_has_the_same_prefix_alone_and_in_a_batch(name: str, bos: bool) -> None:
-    generator = make(CausalLM(build(name), make_tokenizer(bos)))
+@pytest.mark.parametrize("keep_text", [True, False])
+def test_a_statement_has_the_same_prefix_alone_and_in_a_batch(
+    name: str, bos: bool, keep_text: bool
+) -> None:
+    generator = make(CausalLM(build(name), make_tokenizer(bos)), keep_text=keep_text)
     together = generator.prefixes(EDITS)
     in_twos = generator.prefixes(EDITS, batch=2)
     for edit, one, two in zip(EDITS, together, in_twos, strict=True):
         [alone] = generator.prefixes([edit])
         torch.testing.assert_close(tensors(one), tensors(alone), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(tensors(two), tensors(alone), atol=1e-5, rtol=1e-5)
-    assert (tensors(together[0]) - tensors(together[1])).abs().max() > 1e-2
+    assert (together[0].values[1][:, -3:] - together[1].values[1][:, -3:]).abs().max() > 1e-2
 
 
 def test_the_base_model_is_unchanged_bit_for_bit(tiny_lm: CausalLM) -> None:

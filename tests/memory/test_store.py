@@ -330,3 +330,13 @@ TestMemoryMachine.settings = settings(max_examples=30, stateful_step_count=20, d
 
 def test_event_actions_are_those_documented():
     assert "superseded" in (Event.__doc__ or "") and records.Event is Event
+
+
+def test_restoring_takes_the_question_back_from_whoever_took_it_over() -> None:
+    with Memory(":memory:") as memory:
+        first = memory.add(Edit("Canberra is the capital."))
+        second = memory.add(Edit("The capital is Lyon."), supersedes=[first.id])
+        third = memory.add(Edit("Sydney it is now."), supersedes=[second.id])
+        memory.restore(first.id)
+        assert [e.id for e in memory.list(active=True)] == [first.id]
+        assert memory.get(third.id).active is False

@@ -1,0 +1,95 @@
+"""Metrics, worked out by hand."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from seprog.bench.metrics import Record, normalise, rate, score
+
+
+def record(kind: str, expected: str, answer: str, **more: object) -> Record:
+    return Record("seprog", 10, "after_all", kind, "?", expected, answer, **more)  # type: ignore[arg-type]
+
+
+RECORDS = [
+    record("rewrite", "Oslo", "Oslo.", needed=("a",), fired=("a",)),
+    record("rewrite", "Oslo", "Rome.", needed=("b",), fired=()),
+    record("paraphrase", "Oslo", " Oslo ", needed=("a",), fired=("a", "c")),
+    record("paraphrase", "Oslo", "oslo", needed=("a",), fired=("c",)),
+    record("entailed", "Krone", "Krone", needed=("a",), fired=("a",)),
+    record("composed", "Euro", "Euro", needed=("a", "b"), fired=("a", "b")),
+    record("composed", "Euro", "", needed=("a", "b"), fired=("a",)),
+    record("near_miss", "Lima", "Lima", fired=("a",)),
+    record("near_miss", "Lima", "Oslo", fired=("a",)),
+    record("far", "Bern", "Bern.", bitwise=True),
+    record("far", "Bern", "Bern", bitwise=True),
+    record("far", "Bern", "Bern", bitwise=False),
+    record("far", "Bern", "Wien", fired=("a",)),
+]
+
+
+def values(found: dict[str, dict[str, float]]) -> dict[str, tuple[float, float]]:
+    return {name: (metric["value"], metric["n"]) for name, metric in found.items()}
+
+
+def test_every_metric() -> None:
+    assert values(score(RECORDS, gated=True)) == {
+        "rewrite": (1 / 2, 2),
+        "paraphrase": (1 / 2, 2),
+        "entailed": (1.0, 1),
+        "composed": (1 / 2, 2),
+        "near_miss": (1 / 2, 2),
+        "far": (3 / 4, 4),
+        "far_bitwise": (2 / 3, 3),
+        "false_fire": (3 / 6, 6),
+        "false_change": (2 / 6, 6),
+        "fired_rightly": (3 / 5, 5),
+    }
+
+
+def test_without_a_gate_there_is_nothing_to_say_about_it() -> None:
+    found = score(RECORDS, gated=False)
+    assert "false_fire" not in found and "fired_rightly" not in found
+    assert values(found).items() <= values(score(RECORDS, gated=True)).items()
+
+
+def test_equal_records_are_each_counted() -> None:
+    twice = [record("rewrite", "Oslo", "Oslo")] * 2 + [record("rewrite", "Oslo", "Rome")] * 2
+    assert values(score(twice, gated=False)) == {"rewrite": (0.5, 4)}
+
+
+def test_what_was_not_asked_is_left_out() -> None:
+    assert score([], gated=True) == {}
+    only = score([record("far", "a", "a")], gated=True)
+    assert only.keys() == {"far", "false_change", "false_fire"}
+
+
+def test_every_share_has_its_interval() -> None:
+    for metric in score(RECORDS, gated=True).values():
+        assert 0 <= metric["low"] <= metric["value"] <= metric["high"] <= 1
+    assert rate([]) is None
+    assert rate([True, False, True, False]) == pytest.approx(
+        {"value": 0.5, "low": 0.15004, "high": 0.84996, "n": 4}, abs=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Oslo.", "Oslo"),
+        (" Oslo . ", "Oslo"),
+        ("Oslo", "Oslo"),
+        ("U.S..", "U.S."),
+        ("", ""),
+        (".", ""),
+    ],
+)
+def test_the_closing_period_does_not_count(text: str, expected: str) -> None:
+    assert normalise(text) == expected
+
+
+def test_a_record_is_saved_as_it_is() -> None:
+    row = json.loads(json.dumps(RECORDS[0].row()))
+    assert row["needed"] == ["a"] and row["bitwise"] is None and row["answer"] == "Oslo."

@@ -1,0 +1,116 @@
+"""Training a gate on a tiny encoder."""
+
+from __future__ import annotations
+
+import random
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from seprog.atlas.scenario import Probe, make_scenario
+from seprog.atlas.world import load_world
+from seprog.gate import ScopeGate
+from seprog.text_encoder import TextEncoder
+from seprog.training import gate as training
+from seprog.training.gate import (
+    GateTraining,
+    Group,
+    calibrate_on_scenario,
+    mine,
+    scorer_loss,
+    stages,
+    train_gate,
+    train_retriever,
+    training_texts,
+)
+from tests.conftest import make_gate
+
+TINY = GateTraining(scenarios=1, edits=24, steps=3, groups=2)
+
+
+def test_a_probe_is_asked_once_more_than_it_has_edits() -> None:
+    scenario = make_scenario(load_world(), "train", 20, random.Random(0))
+    one, two = islice(scenario.facts.values(), 2)
+    told = [scenario.statement(one), scenario.statement(two)]
+    assert stages(scenario, Probe("composed", "Who?", "x", (one, two))) == [
+        ("Who?", one, False),
+        (f"Who? {told[0]}", two, False),
+        (f"Who? {told[0]} {told[1]}", None, False),
+    ]
+    assert stages(scenario, Probe("paraphrase", "Who?", "x", (one,)))[0] == ("Who?", one, True)
+    assert stages(scenario, Probe("far", "Who?", None)) == [("Who?", None, False)]
+
+
+def test_texts_to_train_on_are_in_and_out_of_scope() -> None:
+    scenario = make_scenario(load_world(), "train", 40, random.Random(0))
+    texts = training_texts(scenario, random.Random(1))
+    assert {f for _, f, _ in texts if f} == set(scenario.facts.values())
+    assert sum(f is None for _, f, _ in texts) > 40
+    contradictions = [t for t, f, same in texts if same and f and t.endswith(".")]
+    assert len(contradictions) >= 8
+
+
+def test_the_retriever_learns_to_find(tiny_encoder: TextEncoder) -> None:
+    gate = ScopeGate(tiny_encoder)
+    rng = np.random.default_rng(0)
+    edits = rng.standard_normal((60, 32)).astype(np.float32)
+    mixed = edits @ rng.standard_normal((32, 32)).astype(np.float32)
+
+    def found() -> float:
+        with torch.no_grad():
+            q = gate.retriever.project_queries(torch.from_numpy(mixed))
+            k = gate.retriever.project_edits(torch.from_numpy(edits))
+        return float(((q @ k.T).argmax(1) == torch.arange(60)).float().mean())
+
+    before = found()
+    assert train_retriever(gate, mixed, edits, range(60), seed=0) < 4
+    assert found() > before + 0.2
+    assert not any(p.requires_grad for p in gate.retriever.parameters())
+
+
+def test_negatives_are_drawn_from_the_memory(tiny_encoder: TextEncoder) -> None:
+    gate = make_gate(tiny_encoder)
+    groups, facts = mine(gate, TINY, random.Random(0))
+    assert facts.keys() == {"retriever_loss", "retrieved"} and 0 < facts["retrieved"] <= 1
+    assert {len(g.edits) for g in groups} <= {3, 4}
+    for group in groups:
+        assert len(group.edits) == len(group.scope) == len(group.same)
+        assert sum(group.scope) <= 1 and not any(group.scope[1:])
+        assert not any(s and not inside for s, inside in zip(group.same, group.scope, strict=True))
+        wrong = [e for e, s in zip(group.edits, group.scope, strict=True) if not s]
+        assert not any(e in group.text for e in wrong)
+
+
+def test_the_loss_prefers_right_decisions(
+    tiny_gate: ScopeGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = Group("Who?", ("a", "b"), (True, False), (True, False))
+    for sign in (1, -1):
+        logits = sign * torch.tensor([[3.0, 3.0], [-3.0, -3.0]])
+        monkeypatch.setattr(tiny_gate.scorer, "forward", lambda *_, x=logits: x)
+        right = torch.nn.functional.softplus(torch.tensor(-3.0 * sign))
+        assert scorer_loss(tiny_gate, [group]).item() == pytest.approx(1.25 * right.item())
+
+
+def test_a_gate_is_trained_calibrated_and_written(
+    tmp_path: Path, encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "TextEncoder", lambda: TextEncoder(encoder_folder))
+    monkeypatch.setattr(
+        training,
+        "calibrate_on_scenario",
+        lambda gate, edits, rate, seed: calibrate_on_scenario(gate, 24, 0.1, seed),
+    )
+    gate = train_gate(tmp_path / "out", tmp_path / "run", TINY)
+    assert gate.calibration.gate == gate.fingerprint
+    assert gate.calibration.rate == 0.1 and gate.calibration.observed <= 0.1
+    assert not any(p.requires_grad for p in gate.parameters())
+    assert any(up.abs().max() > 0 for up in gate.scorer.lora.up.values())
+    loaded = ScopeGate.from_pretrained(tmp_path / "out", TextEncoder(encoder_folder))
+    assert loaded.fingerprint == gate.fingerprint and loaded.calibration == gate.calibration
+    again = train_gate(tmp_path / "again", tmp_path / "run", TINY)  # nothing is left to do
+    for a, b in zip(again.scorer.parameters(), gate.scorer.parameters(), strict=True):
+        assert torch.equal(a, b)
