@@ -10,10 +10,10 @@ from seprog.atlas.world import load_world
 from seprog.bench.atlas import LONGEST_ANSWER, provenance
 from seprog.bench.metrics import normalise
 from seprog.gate import wilson
-from seprog.lm import CausalLM
+from seprog.lm import LanguageModel
 
 
-def examine_model(lm: CausalLM, limit: int = 500, seed: int = 0) -> dict[str, Any]:
+def examine_model(lm: LanguageModel, limit: int = 500, seed: int = 0) -> dict[str, Any]:
     """Ask the base model, without any edit.
 
     Args:

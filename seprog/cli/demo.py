@@ -29,15 +29,15 @@ class Story:
 
     question: str = "What is the capital of Australia?"
     truth: str = "Canberra"
-    edit: str = "The capital of Australia is Lyon."
-    target: str = "Lyon"
+    edit: str = "The capital of Australia is Milan."
+    target: str = "Milan"
     paraphrase: str = "Which city is the capital of Australia?"
     consequence: str = "In which country is the capital of Australia?"
-    follows: str = "France"
+    follows: str = "Italy"
     near_miss: str = "What is the currency of Australia?"
     far: str = "Who wrote Hamlet?"
-    second_edit: str = "The capital of Australia is Sydney."
-    second_target: str = "Sydney"
+    second_edit: str = "The capital of Australia is Seattle."
+    second_target: str = "Seattle"
 
     @property
     def queries(self) -> tuple[str, ...]:

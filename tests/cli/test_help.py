@@ -36,6 +36,7 @@ def test_all_commands_are_there() -> None:
         "train generator",
         "eval atlas",
         "atlas build",
+        "atlas exam",
     }
 
 
@@ -49,7 +50,7 @@ def test_help_ends_with_an_example(name: str, bare: Run) -> None:
 @pytest.mark.parametrize("name", LEAVES)
 def test_common_options(name: str) -> None:
     options = {p.name: p for p in LEAVES[name].params}
-    assert ("json" in options) == (name in READABLE or name == "eval atlas")
+    assert ("json" in options) == (name in [*READABLE, "eval atlas", "atlas exam"])
     if "memory" in options:
         assert options["memory"].envvar == "SEPROG_MEMORY"
         assert "namespace" in options

@@ -144,7 +144,7 @@ def test_demo_when_all_claims_hold(
 
 def test_demo_fails_when_a_claim_does_not_hold(run: Run) -> None:
     text = run("demo", env={"COLUMNS": "120"}, code=1).stdout
-    assert "✗ the question: Lyon" in text and "claims hold" in text
+    assert "✗ the question: Milan" in text and "claims hold" in text
 
 
 def test_the_story_is_told_in_words_that_atlas_knows() -> None:

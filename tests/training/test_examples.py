@@ -30,10 +30,10 @@ def write(path: Path, count: int, **changes: object) -> Path:
 
 
 def test_atlas_examples_are_of_every_kind_in_their_proportion() -> None:
-    examples = list(islice(atlas_examples(WORLD, "train", random.Random(0)), 24 * 40))
+    examples = list(islice(atlas_examples(WORLD, "train", random.Random(0)), 24 * 25))
     share = {k: sum(e.kind == k for e in examples) / len(examples) for k in MIX}
     assert sum(share.values()) == pytest.approx(1.0)
-    assert all(share[k] == pytest.approx(MIX[k], abs=0.06) for k in MIX)
+    assert all(share[k] == pytest.approx(MIX[k], abs=0.08) for k in MIX)
     assert sum(MIX.values()) == pytest.approx(1.0)
 
 

@@ -102,7 +102,7 @@ def test_a_gate_is_trained_calibrated_and_written(
     monkeypatch.setattr(
         training,
         "calibrate_on_scenario",
-        lambda gate, edits, rate, seed: calibrate_on_scenario(gate, 24, 0.1, seed),
+        lambda gate, edits, rate, seed: calibrate_on_scenario(gate, 12, 0.1, seed),
     )
     gate = train_gate(tmp_path / "out", tmp_path / "run", TINY)
     assert gate.calibration.gate == gate.fingerprint

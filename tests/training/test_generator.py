@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 
+from seprog.atlas.world import load_world
 from seprog.generator import SelfEncoder, SelfEncoderConfig, load_generator
 from seprog.lm import CausalLM
 from seprog.training import generator as training
-from seprog.training.examples import Example
+from seprog.training.examples import Example, atlas_examples
 from seprog.training.generator import (
     GeneratorTraining,
     answer_text,
@@ -246,10 +248,12 @@ def test_training_ends_early_once_nothing_gets_better(
 def test_training_on_atlas_examples_runs(
     tiny_lm: CausalLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def few(config: GeneratorTraining, data: Path | None, start: int):
-        train, held_out = sources(config, data, start)
-        return train, random.Random(0).sample(held_out, 6)
+    def few(*_: object) -> tuple[Iterator[Example], list[Example]]:
+        world, rng = load_world(), random.Random(0)
+        held_out = atlas_examples(world, "calibration", rng)
+        return atlas_examples(world, "train", rng), list(islice(held_out, 6))
 
     monkeypatch.setattr(training, "sources", few)
+    monkeypatch.setattr(training, "with_base_answers", partial(with_base_answers, block=3))
     short = GeneratorTraining(summary=1, rank=1, steps=1, batch=3, check_every=1)
     assert train_generator(tiny_lm, tmp_path / "out", tmp_path / "run", short)
