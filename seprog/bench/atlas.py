@@ -289,16 +289,22 @@ COLUMNS = (
 
 
 def table(result: dict[str, Any]) -> Table:
-    """The result as people read it: shares in per cent, after all edits."""
-    view = Table(title="Atlas, scored after all edits (free generation, exact match; %)")
-    view.add_column("edits", justify="right")
-    view.add_column("method")
-    for name in COLUMNS:
+    """The result as people read it: a row per measure, a column per method; shares in per cent."""
+    methods = result["config"]["methods"]
+    view = Table("edits", "measure", title="Atlas, scored after all edits")
+    for name in methods:
         view.add_column(name.replace("_", " "), justify="right")
-    for row in result["results"]:
-        if row["when"] == "after_all":
-            cells = [_cell(name, row["metrics"].get(name)) for name in COLUMNS]
-            view.add_row(str(row["edits"]), row["method"], *cells)
+    for size in result["config"]["edits"]:
+        rows = {
+            r["method"]: r["metrics"]
+            for r in result["results"]
+            if r["edits"] == size and r["when"] == "after_all"
+        }
+        for metric in COLUMNS:
+            cells = [_cell(metric, rows[name].get(metric)) for name in methods]
+            if any(cells):
+                view.add_row(str(size), metric.replace("_", " "), *cells)
+        view.add_section()
     return view
 
 
