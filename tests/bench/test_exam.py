@@ -54,4 +54,6 @@ def test_an_evaluation_is_saved_answer_by_answer(
     untouched = [r for r in records if r.method == "none" and r.expected == r.answer]
     assert {r.kind for r in untouched} >= {"far"}
     assert all(r.bitwise for r in records if r.method == "verbatim" and r.kind == "far")
-    assert table(result).row_count == len(METHODS)
+    view = table(result)
+    assert len(view.columns) == 2 + len(METHODS)
+    assert set(view.columns[1].cells) >= {"rewrite", "far bitwise", "bytes per edit"}
