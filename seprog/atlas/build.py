@@ -18,6 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from seprog.atlas.corpus import Corpus
 from seprog.atlas.tokens import Rows, pack, prefetch, train_tokenizer
 from seprog.atlas.world import load_world
+from seprog.errors import InputError
 from seprog.training.checkpoint import (
     load_checkpoint,
     optimizer_tensors,
@@ -42,9 +43,7 @@ class AtlasConfig:
         length: Tokens per row.
         lr: Peak learning rate.
         decay: Share of the steps over which the learning rate falls to 0.
-        open_book: Share of open-book documents (0 to 1), at first.
-        open_book_late: The same later on, when the facts are known and reading is not.
-        late: Share of the steps after which "later on" begins (0 to 1).
+        open_book: Share of open-book documents (0 to 1); one is some ten times as long as others.
         other: Share of the tokens outside answers that are learnt as well (0 to 1).
         seed: Of data and initial weights.
         threads: CPU threads.
@@ -52,15 +51,13 @@ class AtlasConfig:
 
     vocabulary: int = 6144
     width: int = 192
-    layers: int = 6
-    steps: int = 4900
-    rows: int = 24
-    length: int = 128
-    lr: float = 5e-3
-    decay: float = 0.35
-    open_book: float = 0.4
-    open_book_late: float = 0.6
-    late: float = 0.65
+    layers: int = 8
+    steps: int = 7000
+    rows: int = 12
+    length: int = 256
+    lr: float = 4e-3
+    decay: float = 0.5
+    open_book: float = 0.2
     other: float = 0.05
     seed: int = 0
     threads: int = 2
@@ -107,6 +104,39 @@ def new_model(config: AtlasConfig, end: int) -> LlamaForCausalLM:
     )
 
 
+def grown(model: LlamaForCausalLM, folder: Path) -> LlamaForCausalLM:
+    """The model with the weights of a shallower one, computing the same as that did.
+
+    Its layers are spread over the model's; a layer between them starts as a copy of the one before
+    that adds nothing yet (Gong et al. 2019, "Efficient Training of BERT by Progressively
+    Stacking").
+
+    Raises:
+        InputError: If the folder's model is deeper, or differs in width or vocabulary.
+    """
+    small = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    few, many = small.config.num_hidden_layers, model.config.num_hidden_layers
+    same = ("hidden_size", "intermediate_size", "vocab_size")
+    if few > many or any(getattr(small.config, k) != getattr(model.config, k) for k in same):
+        raise InputError(
+            f"A model of {few} layers of {small.config.hidden_size} with "
+            f"{small.config.vocab_size} tokens came as the start ({folder})",
+            f"at most {many} layers of {model.config.hidden_size} with "
+            f"{model.config.vocab_size} tokens",
+            "give --layers, --width and --vocabulary to match, or start from nothing",
+        )
+    model.model.embed_tokens.load_state_dict(small.model.embed_tokens.state_dict())
+    model.model.norm.load_state_dict(small.model.norm.state_dict())
+    sources = [i * few // many for i in range(many)]
+    for i, source in enumerate(sources):
+        layer = model.model.layers[i]
+        layer.load_state_dict(small.model.layers[source].state_dict())
+        if i and sources[i - 1] == source:
+            torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+            torch.nn.init.zeros_(layer.mlp.down_proj.weight)
+    return model
+
+
 def optimizers(model: torch.nn.Module, lr: float) -> dict[str, torch.optim.Optimizer]:
     """Muon for the matrices inside the layers, AdamW for embeddings and norms."""
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
@@ -130,24 +160,31 @@ def token_losses(model: LlamaForCausalLM, rows: Rows) -> tuple[Tensor, Tensor]:
     return losses, rows.facts[:, 1:][learn]
 
 
-def build(out: Path, run_folder: Path, config: AtlasConfig) -> Path:
+def build(out: Path, run_folder: Path, config: AtlasConfig, start_from: Path | None = None) -> Path:
     """Train Atlas, or go on with a run that was stopped.
 
     Args:
         out: Folder that the finished model is written to.
         run_folder: Folder for checkpoint and log.
         config: Size, length, seed.
+        start_from: Folder of a model built before, as deep or less, whose weights and tokenizer
+            are taken; ``None`` starts from nothing.
 
     Returns:
         ``out``.
+
+    Raises:
+        InputError: If the model under ``start_from`` does not fit, or the run is of another size.
     """
     torch.set_num_threads(config.threads)
     run = Run(run_folder, "atlas", config.steps)
     saved = load_checkpoint(run.checkpoint)
     start = saved[1]["step"] if saved else 0
     corpus = Corpus(load_world(), random.Random(config.seed + start), config.open_book)
-    tokenizer = _tokenizer(run_folder, corpus, config)
+    tokenizer = _tokenizer(run_folder, corpus, config, start_from)
     model = new_model(config, int(tokenizer.eos_token_id))
+    if start_from is not None and not saved:
+        model = grown(model, start_from)
     optimize = optimizers(model, config.lr)
     meter = FactMeter(torch.full((len(corpus.closed),), 2.0))
     if saved:
@@ -180,8 +217,6 @@ def build(out: Path, run_folder: Path, config: AtlasConfig) -> Path:
     )
     for step in run.each_step(start, save):
         corpus.weights = meter.weights() if step % 20 == 0 else corpus.weights
-        if step >= config.late * config.steps:
-            corpus.open_book = config.open_book_late
         factor = trapezoid(step, config.steps, 50, config.decay)
         _step(model, optimize, batches, meter, config.lr * factor, run, step)
     return _write(out, model, tokenizer, config)
@@ -211,9 +246,13 @@ def _step(
         run.report(step, facts=meter.loss.mean().item(), known=known, other=other, lr=lr)
 
 
-def _tokenizer(folder: Path, corpus: Corpus, config: AtlasConfig) -> PreTrainedTokenizerFast:
+def _tokenizer(
+    folder: Path, corpus: Corpus, config: AtlasConfig, start_from: Path | None
+) -> PreTrainedTokenizerFast:
     path = folder / "tokenizer"
-    if not path.exists():
+    if start_from is not None and not path.exists():
+        PreTrainedTokenizerFast.from_pretrained(start_from).save_pretrained(path)
+    elif not path.exists():
         fresh = Corpus(corpus.world, random.Random(config.seed))
         train_tokenizer(fresh, config.vocabulary, 20_000).save_pretrained(path)
     return PreTrainedTokenizerFast.from_pretrained(path)

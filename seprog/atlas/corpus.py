@@ -48,7 +48,7 @@ class Corpus:
     world: World
     rng: random.Random
     open_book: float = 0.2
-    noise: float = 0.5
+    noise: float = 0.35
     closed: list[Query] = field(init=False)
     weights: list[float] = field(init=False)
 
@@ -81,14 +81,14 @@ class Corpus:
         return say_query(self.world, query, SPLIT, self.rng, noise=self.noise)
 
     def open_document(self) -> Document:
-        """One to five statements, then two to four queries, most of them resting on them."""
+        """One to five statements, then queries, each on its own, most of them resting on them."""
         rng, world = self.rng, self.world
         facts = self._statements()
         edits = {f.key: f for f in facts}
         told = [say_fact(world, f, SPLIT, rng, asked=0.25, noise=self.noise / 2) for f in facts]
         rng.shuffle(told)
         pieces: list[Piece] = [(text, False) for text in told]
-        for _ in range(rng.choice((2, 3, 4))):
+        for _ in range(rng.randint(4, 8)):
             query = self._query(facts)
             outcome = world.answer(query, edits)
             if outcome is not None:
@@ -98,7 +98,7 @@ class Corpus:
 
     def _statements(self) -> list[Fact]:
         rng, world = self.rng, self.world
-        chained = rng.random() < 0.2
+        chained = rng.random() < 0.35
         facts = self.chain(rng.choice(self.chains)) if chained else [self._statement()]
         while rng.random() < 0.5 and len(facts) < 5:
             same = rng.choice(facts)
@@ -109,12 +109,24 @@ class Corpus:
         """A counterfact; beside another one, on the same subject or of the same relation."""
         rng, world = self.rng, self.world
         if beside is None:
-            return counterfact(world, self._relation(), SPLIT, rng)
+            return self._counterfact(self._relation())
         relation = world.relations[beside.relation]
         if rng.random() < 0.5:
-            return counterfact(world, relation, SPLIT, rng)
+            return self._counterfact(relation)
         other = world.relations[rng.choice(world.continuations(relation.subject))]
-        return counterfact(world, other, SPLIT, rng, subject=beside.subject)
+        return self._counterfact(other, beside.subject)
+
+    def _counterfact(self, relation: Relation, subject: str | None = None) -> Fact:
+        """Real subjects more often than in edits: what is known is the hard thing to overrule."""
+        return counterfact(
+            self.world,
+            relation,
+            SPLIT,
+            self.rng,
+            subject=subject,
+            invented_subject=0.4,
+            invented_object=0.4,
+        )
 
     def _relation(self) -> Relation:
         return self.world.relations[self.rng.choice(list(self.world.relations))]
@@ -138,13 +150,13 @@ class Corpus:
         kind = rng.random()
         fact = rng.choice(facts)
         relation = self.world.relations[fact.relation]
-        if kind < 0.40:
+        if kind < 0.35:
             return Query(fact.subject, (fact.relation,))
-        if kind < 0.72 and (options := self.world.continuations(relation.object)):
+        if kind < 0.74 and (options := self.world.continuations(relation.object)):
             return self._walk(fact, options, facts)
-        if kind < 0.80 and relation.one_to_one:
+        if kind < 0.84 and relation.one_to_one:
             return Query(fact.object, (fact.relation,), inverse=True)
-        if kind < 0.90:
+        if kind < 0.92:
             other = rng.choice(self.world.continuations(relation.subject))
             return Query(fact.subject, (other,))
         return rng.choice(self.closed)
@@ -156,8 +168,9 @@ class Corpus:
         while (following := by_subject.get(end.object)) and len(path) < 4:
             path.append(following.relation)
             end = following
-        if len(path) > 1 and self.rng.random() < 0.9:
-            return walk_query(self.world, fact.subject, path)
+        if len(path) > 1 and self.rng.random() < 0.85:
+            length = self.rng.randint(2, len(path))
+            return walk_query(self.world, fact.subject, path[:length])
         known = [r for r in options if self.world.answer(Query(fact.object, (r,)))]
         if not known:
             return Query(fact.subject, (fact.relation,))

@@ -15,7 +15,7 @@ from typing import Literal
 from seprog.atlas.corpus import chains, closed_book_queries, walk_query
 from seprog.atlas.exam import onward_queries
 from seprog.atlas.fiction import NAMERS, counterfact, invent, split_entities
-from seprog.atlas.wording import say_query
+from seprog.atlas.wording import phrasings, say_query
 from seprog.atlas.world import Fact, Key, Query, Split, World, fill
 
 Kind = Literal["rewrite", "paraphrase", "entailed", "composed", "near_miss", "far"]
@@ -172,9 +172,8 @@ def make_scenario(
             fact = counterfact(world, world.relations[relation], split, rng)
         scenario.facts.setdefault(fact.key, fact)
     for fact in scenario.facts.values():
-        options = world.relations[fact.relation]
         asked = rng.random() < 0.3
-        phrasing = rng.choice(options.questions(split) if asked else options.statements(split))
+        phrasing = rng.choice(phrasings(world.relations[fact.relation], split, rng, asked))
         scenario.prompts[fact] = fill(phrasing, fact.subject)
     return scenario
 

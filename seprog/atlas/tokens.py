@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from queue import Queue
 from threading import Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -63,6 +63,7 @@ class Rows:
         ids: Token ids, end-of-text where padded.
         positions: Position of each token within its document.
         owner: Which document a token belongs to; -1 where padded.
+        branch: 0 in what a document tells, 1, 2, … in its questions, none of which sees another.
         learn: Whether the model is to predict this token.
         facts: Closed-book fact that the token is the answer to; -1 otherwise.
     """
@@ -70,13 +71,16 @@ class Rows:
     ids: Int[Tensor, "rows length"]
     positions: Int[Tensor, "rows length"]
     owner: Int[Tensor, "rows length"]
+    branch: Int[Tensor, "rows length"]
     learn: Bool[Tensor, "rows length"]
     facts: Int[Tensor, "rows length"]
 
     def mask(self) -> Bool[Tensor, "rows 1 length length"]:
-        """Causal, within each document."""
+        """Causal, within each document; a question sees what was told and itself."""
         length = self.ids.shape[1]
         same = self.owner[:, :, None] == self.owner[:, None, :]
+        told = (self.branch == 0)[:, None, :]
+        same &= told | (self.branch[:, :, None] == self.branch[:, None, :])
         return (same & torch.ones(length, length, dtype=torch.bool).tril())[:, None]
 
 
@@ -102,35 +106,44 @@ def pack(
         Batches.
     """
     end = int(tokenizer.eos_token_id)
-    waiting: list[tuple[list[int], list[bool], int]] = []
+    waiting: list[Encoded] = []
     while True:
         batch: dict[str, Any] = {
             "ids": np.full((rows, length), end),
             "positions": np.zeros((rows, length), np.int64),
             "owner": np.full((rows, length), -1),
+            "branch": np.zeros((rows, length), np.int64),
             "learn": np.zeros((rows, length), bool),
             "facts": np.full((rows, length), -1),
         }
         for row in range(rows):
             start, owner = 0, 0
             while True:
-                if not waiting:
-                    waiting = _encode(list(islice(documents, 512)), tokenizer, end)
-                ids, answer, fact = waiting.pop()
-                if len(ids) > length:
-                    continue
-                if start + len(ids) > length:
-                    waiting.append((ids, answer, fact))
+                if len(waiting) < 256:
+                    fresh = _encode(list(islice(documents, 512)), tokenizer, end)
+                    waiting = [d for d in fresh if len(d.ids) <= length] + waiting
+                place = _last_that_fits(waiting, length - start)
+                if place is None:
                     break
-                span = slice(start, start + len(ids))
-                batch["ids"][row, span] = ids
-                batch["positions"][row, span] = range(len(ids))
+                document = waiting.pop(place)
+                size = len(document.ids)
+                span = slice(start, start + size)
+                batch["ids"][row, span] = document.ids
+                batch["positions"][row, span] = document.positions
                 batch["owner"][row, span] = owner
-                batch["learn"][row, span] = answer | (rng.random(len(ids)) < other)
-                batch["learn"][row, start] = False  # nothing stands before it
-                batch["facts"][row, span] = np.where(answer, fact, -1)
-                start, owner = start + len(ids), owner + 1
+                batch["branch"][row, span] = document.branch
+                learn = document.answer | (rng.random(size) < other)
+                learn[0] = False  # nothing stands before it
+                learn[1:] &= document.branch[1:] == document.branch[:-1]
+                batch["learn"][row, span] = learn
+                batch["facts"][row, span] = np.where(document.answer, document.fact, -1)
+                start, owner = start + size, owner + 1
         yield Rows(**{k: torch.from_numpy(v) for k, v in batch.items()})
+
+
+def _last_that_fits(waiting: list[Encoded], room: int) -> int | None:
+    places = range(len(waiting) - 1, -1, -1)
+    return next((i for i in places if len(waiting[i].ids) <= room), None)
 
 
 def prefetch(batches: Iterator[Rows], ahead: int = 4) -> Iterator[Rows]:
@@ -152,18 +165,41 @@ def prefetch(batches: Iterator[Rows], ahead: int = 4) -> Iterator[Rows]:
         yield batch
 
 
+class Encoded(NamedTuple):
+    """A document in tokens; fields as in ``Rows``, ``answer`` where it is to be learnt."""
+
+    ids: list[int]
+    positions: np.ndarray
+    branch: np.ndarray
+    answer: np.ndarray
+    fact: int
+
+
 def _encode(
     documents: list[Document], tokenizer: PreTrainedTokenizerFast, end: int
-) -> list[tuple[list[int], Any, int]]:
+) -> list[Encoded]:
     pieces = [text for d in documents for text, _ in d.pieces]
-    encoded = iter(tokenizer(pieces)["input_ids"])
+    encoded = iter(tokenizer(pieces)["input_ids"] if pieces else [])
     result = []
     for document in documents:
         ids: list[int] = []
+        branch: list[int] = []
+        positions: list[int] = []
         answer: list[bool] = []
-        for _, is_answer in document.pieces:
+        told = 0
+        for i, (_, is_answer) in enumerate(document.pieces):
             piece = list(next(encoded)) + [end] * is_answer
+            following = document.pieces[i + 1 : i + 2]
+            if not is_answer and following and following[0][1]:  # a question
+                branch += [branch[-1] + 1 if branch else 1] * len(piece)
+                positions += range(told, told + len(piece))
+            else:
+                branch += [branch[-1] if branch else 0] * len(piece)
+                after = positions[-1] + 1 if positions else 0
+                positions += range(after, after + len(piece))
+            told += 0 if branch[-1] else len(piece)
             ids += piece
             answer += [is_answer] * len(piece)
-        result.append((ids, np.array(answer), document.fact))
+        arrays = (np.array(x) for x in (positions, branch, answer))
+        result.append(Encoded(ids, *arrays, document.fact))
     return result

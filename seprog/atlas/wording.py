@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
+from functools import cache
 
-from seprog.atlas.world import Fact, Query, Split, World, fill, tidy
+from seprog.atlas.world import SPLITS, Fact, Query, Relation, Split, World, fill, tidy
 
 FUNCTION_WORDS = frozenset(
     "a an and as by called can do does for has have in is its it known me name of on tell that the "
@@ -12,8 +14,89 @@ FUNCTION_WORDS = frozenset(
 )
 """Words that carry no relation by themselves."""
 
+STATEMENT_FRAMES = (
+    "{n} is {o}.",
+    "{n} is called {o}.",
+    "{n} is known as {o}.",
+    "The name of {n} is {o}.",
+    "It is known that {n} is {o}.",
+    "People say that {n} is {o}.",
+    "People know {n} as {o}.",
+    "For {n} people give {o}.",
+    "As for {n}, it is {o}.",
+    "What we call {n} is {o}.",
+)
+QUESTION_FRAMES = (
+    "What is {n}? {o}.",
+    "Which is {n}? {o}.",
+    "Tell me what {n} is? {o}.",
+    "Please name {n}? {o}.",
+    "Do you know {n}? {o}.",
+    "{n} is what? {o}.",
+    "{n} is called what? {o}.",
+    "What do people call {n}? {o}.",
+    "What is the name of {n}? {o}.",
+    "By what name do you know {n}? {o}.",
+)
+"""Sentences around a noun phrase ``{n}`` for the object; for training only."""
 
-def scramble(phrasing: str, rng: random.Random) -> str:
+
+def normal(phrasing: str) -> str:
+    """A phrasing without what does not make it another one: case, punctuation, articles."""
+    words = re.findall(r"\{\w\}|[\w']+", phrasing.lower().replace("'s", " 's"))
+    return " ".join(w for w in words if w not in ("a", "an", "the"))
+
+
+@cache
+def held_out(relation: Relation) -> frozenset[str]:
+    """Everything that no training text may say, ``normal``."""
+    tables = (relation.phrasings, relation.nouns, relation.inverses)
+    return frozenset(normal(p) for t in tables for s in SPLITS if s != "train" for p in t[s])
+
+
+@cache
+def nouns(relation: Relation, split: Split) -> tuple[str, ...]:
+    """Noun phrases for the object; in training also those that open a statement."""
+    listed = relation.nouns[split]
+    if split != "train":
+        return listed
+    found = (
+        re.fullmatch(r"The (.*\{s\}.*?) (?:is|are|is called)(?: the)? \{o\}\.", p)
+        for p in relation.phrasings[split]
+    )
+    derived = [f"the {m[1]}" for m in found if m]
+    derived = [n for n in derived if normal(n) not in held_out(relation)]
+    return tuple(dict.fromkeys([*listed, *derived]))
+
+
+@cache
+def framed(relation: Relation) -> tuple[str, ...]:
+    """Training phrasings made of a noun phrase and a frame, none of them held out."""
+    phrasings = (
+        frame.replace("{n}", noun)
+        for noun in nouns(relation, "train")
+        for frame in STATEMENT_FRAMES + QUESTION_FRAMES
+    )
+    return tuple(dict.fromkeys(p for p in phrasings if normal(p) not in held_out(relation)))
+
+
+def phrasings(
+    relation: Relation, split: Split, rng: random.Random, asked: bool | None = None
+) -> list[str]:
+    """The phrasings to choose from: those of the tables or, half of the time in training, framed.
+
+    Args:
+        relation: What is said.
+        split: Whose phrasings.
+        rng: Source of chance.
+        asked: Whether as a question; ``None`` takes both.
+    """
+    frames = split == "train" and rng.random() < 0.5
+    options = framed(relation) if frames else relation.phrasings[split]
+    return [p for p in options if asked is None or ("?" in p) == asked]
+
+
+def scramble(phrasing: str, rng: random.Random, forbidden: frozenset[str] = frozenset()) -> str:
     """A phrasing in another order, with function words lost and found.
 
     A model that is trained from scratch has seen no English but its own few phrasings; scrambled
@@ -22,6 +105,7 @@ def scramble(phrasing: str, rng: random.Random) -> str:
     Args:
         phrasing: With ``{s}``; an ending ``{o}.`` stays at the end.
         rng: Source of chance.
+        forbidden: What must not come out, ``normal``; the phrasing itself comes out instead.
 
     Returns:
         Another phrasing of the same words.
@@ -41,7 +125,8 @@ def scramble(phrasing: str, rng: random.Random) -> str:
         words.insert(rng.randint(0, len(words)), rng.choice(sorted(FUNCTION_WORDS)))
     if asked != (rng.random() < 0.15):
         words[-1] += "?"
-    return " ".join(words) + ending
+    mixed = " ".join(words) + ending
+    return phrasing if normal(mixed) in forbidden else mixed
 
 
 def say_fact(
@@ -67,9 +152,9 @@ def say_fact(
     """
     relation = world.relations[fact.relation]
     asks = rng.random() < asked
-    phrasing = rng.choice(relation.questions(split) if asks else relation.statements(split))
+    phrasing = rng.choice(phrasings(relation, split, rng, asks))
     if rng.random() < noise:
-        phrasing = scramble(phrasing, rng)
+        phrasing = scramble(phrasing, rng, held_out(relation))
     return f"{fill(phrasing, fact.subject)} {fact.object}."
 
 
@@ -97,7 +182,7 @@ def say_query(
     *inner, last = query.path
     subject = query.start
     for name in inner:
-        subject = rng.choice(world.relations[name].nouns[split]).replace("{s}", subject)
+        subject = rng.choice(nouns(world.relations[name], split)).replace("{s}", subject)
     relation = world.relations[last]
     if query.inverse:
         options = [
@@ -105,9 +190,9 @@ def say_query(
             for p in relation.inverses[split]
         ]
     else:
-        phrasings = list(relation.phrasings[split])
+        said = phrasings(relation, split, rng)
         if rng.random() < noise:
-            phrasings = [scramble(p, rng) for p in phrasings]
-        options = [fill(p, subject) for p in phrasings]
+            said = [scramble(rng.choice(said), rng, held_out(relation))]
+        options = [fill(p, subject) for p in said]
     options = [o for o in options if o != avoid] or options
     return rng.choice(options)

@@ -30,9 +30,9 @@ def split_of(name: str) -> Split:
     return "train" if bucket < 7 else "calibration" if bucket == 7 else "test"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Relation:
-    """One relation and its phrasings.
+    """One relation and its phrasings. Compared by identity.
 
     Args:
         name: Unique name, also in results.

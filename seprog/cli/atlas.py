@@ -29,31 +29,31 @@ def build(
     width: Annotated[
         int, typer.Option(min=32, metavar="N", help="Hidden size; heads are 32 wide.")
     ] = 192,
-    layers: Annotated[int, typer.Option(min=1, metavar="N", help="Transformer layers.")] = 6,
-    steps: Steps = 4900,
-    rows: Annotated[int, typer.Option(min=1, metavar="N", help="Rows per step.")] = 24,
-    length: Annotated[int, typer.Option(min=1, metavar="N", help="Tokens per row.")] = 128,
-    lr: Rate = 5e-3,
+    layers: Annotated[int, typer.Option(min=1, metavar="N", help="Transformer layers.")] = 8,
+    steps: Steps = 7000,
+    rows: Annotated[int, typer.Option(min=1, metavar="N", help="Rows per step.")] = 12,
+    length: Annotated[int, typer.Option(min=1, metavar="N", help="Tokens per row.")] = 256,
+    lr: Rate = 4e-3,
     decay: Annotated[
         float,
         typer.Option(min=0.01, max=1.0, metavar="X", help="Share of the steps in which lr falls."),
-    ] = 0.35,
+    ] = 0.5,
     open_book: Annotated[
         float, typer.Option(min=0.0, max=1.0, metavar="X", help="Share of open-book documents.")
-    ] = 0.4,
-    open_book_late: Annotated[
-        float, typer.Option(min=0.0, max=1.0, metavar="X", help="The same later on.")
-    ] = 0.6,
-    late: Annotated[
-        float,
-        typer.Option(min=0.0, max=1.0, metavar="X", help="Share of the steps until later on."),
-    ] = 0.65,
+    ] = 0.2,
     other: Annotated[
         float,
         typer.Option(
             min=0.0, max=1.0, metavar="X", help="Share of tokens outside answers learnt as well."
         ),
     ] = 0.05,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Take weights and tokenizer of a model built before, as deep or less.",
+        ),
+    ] = None,
     seed: Seed = 0,
     threads: Threads = 2,
 ) -> None:
@@ -71,13 +71,11 @@ def build(
         lr=lr,
         decay=decay,
         open_book=open_book,
-        open_book_late=open_book_late,
-        late=late,
         other=other,
         seed=seed,
         threads=threads,
     )
-    train(out, run_folder(out, run), config)
+    train(out, run_folder(out, run), config, start_from)
     wrote(out, f"--model {out}")
 
 

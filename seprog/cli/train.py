@@ -106,12 +106,20 @@ def gate(
     run: RunFolder = None,
     scenarios: Annotated[int, typer.Option(min=1, metavar="N", help="Memories to draw from.")] = 3,
     edits: Annotated[int, typer.Option(min=1, metavar="N", help="Edits per memory.")] = 1000,
-    steps: Steps = 1000,
+    chained: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, metavar="X", help="Share of the edits in chains."),
+    ] = 0.5,
+    steps: Steps = 3000,
     groups: Annotated[int, typer.Option(min=1, metavar="N", help="Queries per step.")] = 8,
     negatives: Annotated[
         int, typer.Option(min=1, metavar="N", help="Near edits out of scope per query.")
     ] = 3,
     lr: Rate = 1e-3,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Go on from a gate trained before."),
+    ] = None,
     seed: Seed = 0,
     threads: Threads = 1,
 ) -> None:
@@ -121,6 +129,7 @@ def gate(
     config = GateTraining(
         scenarios=scenarios,
         edits=edits,
+        chained=chained,
         steps=steps,
         groups=groups,
         negatives=negatives,
@@ -128,5 +137,5 @@ def gate(
         seed=seed,
         threads=threads,
     )
-    train_gate(out, run_folder(out, run), config)
+    train_gate(out, run_folder(out, run), config, start_from)
     wrote(out, f"--gate {out}")

@@ -1,6 +1,16 @@
 """The scope gate: which edits bear on a query."""
 
 from seprog.gate.calibration import Calibration, fit_threshold, wilson
-from seprog.gate.gate import GateConfig, ScopeGate, Shelf
+from seprog.gate.gate import GateConfig, ScopeGate, Shelf, interleave
+from seprog.gate.words import WordIndex
 
-__all__ = ["Calibration", "GateConfig", "ScopeGate", "Shelf", "fit_threshold", "wilson"]
+__all__ = [
+    "Calibration",
+    "GateConfig",
+    "ScopeGate",
+    "Shelf",
+    "WordIndex",
+    "fit_threshold",
+    "interleave",
+    "wilson",
+]

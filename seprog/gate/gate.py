@@ -1,5 +1,8 @@
 """Query to decision: which edits apply, which nearly did, and why.
 
+Two indexes say which edits are worth a closer look: keys, near in meaning, and rare words, which
+names are. The pairwise scorer decides about them.
+
 The gate follows chains: an edit that fires may lead to others that the query does not name ("the
 capital of the country where Ann lives" → Ann lives in Zed → the capital of Zed). After each hop the
 query is read again together with the statements that fired so far. Sees text and vectors only.
@@ -13,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from safetensors.torch import load_file, save_file
@@ -22,9 +26,18 @@ from seprog.errors import FingerprintMismatch, InputError
 from seprog.gate.calibration import Calibration
 from seprog.gate.retriever import Retriever
 from seprog.gate.scorer import PairScorer
+from seprog.gate.words import WordIndex
 from seprog.memory import VectorIndex
 from seprog.text_encoder import TextEncoder
 from seprog.types import Candidate, Edit, GateDecision
+
+T = TypeVar("T")
+
+
+def interleave(*lists: Sequence[T]) -> list[T]:
+    """The firsts of all lists, then the seconds, and so on; each element once."""
+    columns = ([x[i] for x in lists if i < len(x)] for i in range(max(map(len, lists), default=0)))
+    return list(dict.fromkeys(x for column in columns for x in column))
 
 
 @dataclass
@@ -39,9 +52,16 @@ class Shelf:
     edits: dict[str, Edit] = field(default_factory=dict)
     index: VectorIndex = field(default_factory=VectorIndex)
 
+    @cached_property
+    def words(self) -> WordIndex:
+        """Their statements by words."""
+        return WordIndex({id_: e.statement for id_, e in self.edits.items()})
+
     def without(self, id_: str) -> Shelf:
-        """The same shelf, as if this edit were not on it (the index is shared)."""
-        return Shelf({k: v for k, v in self.edits.items() if k != id_}, self.index)
+        """The same shelf, as if this edit were not on it (the indexes are shared)."""
+        shelf = Shelf({k: v for k, v in self.edits.items() if k != id_}, self.index)
+        shelf.words = self.words
+        return shelf
 
 
 @dataclass(frozen=True)
@@ -50,14 +70,16 @@ class GateConfig:
 
     Args:
         rank: Rank of the scorer's LoRA.
-        nearest: Edits that are scored per query and hop.
+        nearest: Edits that are scored per query and hop for their keys.
+        shared: Edits that are scored beside them for the rare words that they share.
         hops: Edits that may follow one another in a chain, the first included.
         floor: Cosine below which a near edit is not worth scoring (-1 to 1).
         version: Of the format.
     """
 
     rank: int = 8
-    nearest: int = 8
+    nearest: int = 6
+    shared: int = 4
     hops: int = 4
     floor: float = -1.0
     version: int = 1
@@ -167,14 +189,15 @@ class ScopeGate(nn.Module):
     ) -> list[tuple[int, str, Edit]]:
         keys = self.retriever.query_keys([text for _, text in frontier])
         pairs = []
-        spare = len(shelf.index) - len(shelf.edits)
+        spare = min(len(shelf.index) - len(shelf.edits), 1)
         for (row, text), near in zip(
-            frontier, shelf.index.search(keys, self.config.nearest + min(spare, 1)), strict=True
+            frontier, shelf.index.search(keys, self.config.nearest + spare), strict=True
         ):
-            for id_, cosine in near:
-                known = found[row].get(id_)
-                usable = id_ in shelf.edits and not (known and known.fired)
-                if usable and cosine >= self.config.floor:
+            fired = {id_ for id_, c in found[row].items() if c.fired}
+            by_key = [id_ for id_, cosine in near if cosine >= self.config.floor]
+            by_word = shelf.words.search(text, self.config.shared + len(fired) + spare)
+            for id_ in interleave(by_key, by_word):
+                if id_ in shelf.edits and id_ not in fired:
                     pairs.append((row, text, shelf.edits[id_]))
         return pairs
 
@@ -190,10 +213,12 @@ class ScopeGate(nn.Module):
         """
         if not shelf.edits:
             return []
-        near = shelf.index.search(self.retriever.query_keys([edit.statement]), self.config.nearest)[
-            0
-        ]
-        others = [shelf.edits[id_] for id_, _ in near if id_ in shelf.edits and id_ != edit.id]
+        [near] = shelf.index.search(
+            self.retriever.query_keys([edit.statement]), self.config.nearest
+        )
+        by_word = shelf.words.search(edit.statement, self.config.shared)
+        ids = interleave([id_ for id_, _ in near], by_word)
+        others = [shelf.edits[id_] for id_ in ids if id_ in shelf.edits and id_ != edit.id]
         if not others:
             return []
         scores = self.scorer.probabilities(

@@ -17,7 +17,15 @@ from torch import Tensor
 from seprog.atlas.fiction import counterfact
 from seprog.atlas.scenario import Probe, Scenario, make_scenario
 from seprog.atlas.world import Fact, Split, load_world
-from seprog.gate import GateConfig, ScopeGate, Shelf, fit_threshold, wilson
+from seprog.gate import (
+    GateConfig,
+    ScopeGate,
+    Shelf,
+    WordIndex,
+    fit_threshold,
+    interleave,
+    wilson,
+)
 from seprog.text_encoder import TextEncoder
 from seprog.training.checkpoint import (
     load_checkpoint,
@@ -36,6 +44,7 @@ class GateTraining:
     Args:
         scenarios: Memories to draw from.
         edits: Edits per memory.
+        chained: Share of the edits that belong to chains (0 to 1).
         steps: Steps of the scorer.
         groups: Queries per step.
         negatives: Near edits out of scope per query.
@@ -46,7 +55,8 @@ class GateTraining:
 
     scenarios: int = 3
     edits: int = 1000
-    steps: int = 1000
+    chained: float = 0.5
+    steps: int = 3000
     groups: int = 8
     negatives: int = 3
     lr: float = 1e-3
@@ -115,7 +125,10 @@ def as_edits(scenario: Scenario) -> dict[Fact, Edit]:
 def scenarios(config: GateTraining, split: Split = "train") -> list[Scenario]:
     """The memories to train on."""
     rng = random.Random(config.seed)
-    return [make_scenario(load_world(), split, config.edits, rng) for _ in range(config.scenarios)]
+    return [
+        make_scenario(load_world(), split, config.edits, rng, config.chained)
+        for _ in range(config.scenarios)
+    ]
 
 
 def train_retriever(
@@ -182,8 +195,10 @@ def mine(
             k = gate.retriever.project_edits(torch.from_numpy(keys))
             near = (q @ k.T).topk(gate.config.nearest).indices.tolist()
         facts = list(edits)
+        shelf = WordIndex({str(i): e.statement for i, e in enumerate(edits.values())})
         for (text, fact, same), rows in zip(texts, near, strict=True):
-            candidates = [facts[r] for r in rows]
+            shared = [int(i) for i in shelf.search(text, gate.config.shared)]
+            candidates = [facts[r] for r in interleave(rows, shared)]
             if fact is not None:
                 hits.append(fact in candidates)
             groups.append(_group(text, fact, same, candidates, edits, config, rng))
@@ -224,20 +239,30 @@ def scorer_loss(gate: ScopeGate, groups: Sequence[Group]) -> Tensor:
     return entropy(logits[:, 0], scope) + 0.25 * entropy(logits[:, 1], same)
 
 
-def train_gate(out: Path, run_folder: Path, config: GateTraining) -> ScopeGate:
+def train_gate(
+    out: Path, run_folder: Path, config: GateTraining, start_from: Path | None = None
+) -> ScopeGate:
     """Train a gate, calibrate it, and write it.
 
     Args:
         out: Folder that the gate is written to.
         run_folder: Folder for checkpoint and log; a stopped run goes on from there.
         config: How.
+        start_from: Folder of a gate trained before, whose weights are taken; ``None`` starts
+            from the encoder as it is.
 
     Returns:
         The gate.
+
+    Raises:
+        InputError: If ``start_from`` holds no gate.
     """
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     gate = ScopeGate(TextEncoder(), GateConfig())
+    if start_from is not None:
+        trained = ScopeGate.from_pretrained(start_from, gate.encoder)
+        gate.load_state_dict(trained.state_dict())
     run = Run(run_folder, "gate", config.steps)
     groups, facts = mine(gate, config, random.Random(config.seed))
     run.report(0, **facts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+import re
 from itertools import islice
 
 import numpy as np
@@ -13,27 +13,18 @@ from transformers import PreTrainedTokenizerFast
 
 from seprog.atlas.corpus import Corpus, Document
 from seprog.atlas.tokens import END, Rows, pack, train_tokenizer
-from seprog.atlas.world import SPLITS, Query, World, load_world, split_of
+from seprog.atlas.wording import held_out, normal
+from seprog.atlas.world import Query, load_world, split_of
 
 WORLD = load_world()
 
 
-def poisoned() -> World:
-    """The world with every held-out phrasing replaced by one that would show."""
-
-    def poison(table: dict) -> dict:
-        return {s: table[s] if s == "train" else ("HELD OUT {s} {o}.",) for s in SPLITS}
-
-    relations = {
-        name: replace(
-            r,
-            phrasings=poison(r.phrasings),
-            nouns=poison(r.nouns),
-            inverses=poison(r.inverses),
-        )
-        for name, r in WORLD.relations.items()
-    }
-    return World(relations, WORLD.facts, WORLD.entities)
+def held_out_pattern() -> re.Pattern[str]:
+    """Matches every text that is a held-out phrasing, whatever its subject and object."""
+    forms = {form for r in WORLD.relations.values() for form in held_out(r)}
+    prompts = (re.split(r"\{\w\}", re.sub(r" \{\w\}$", "", form)) for form in forms)
+    some = "|".join(".+".join(map(re.escape, parts)) for parts in prompts)
+    return re.compile(some)
 
 
 def some(corpus: Corpus, count: int) -> list[Document]:
@@ -43,10 +34,13 @@ def some(corpus: Corpus, count: int) -> list[Document]:
 
 
 def test_no_held_out_phrasing_is_read() -> None:
-    plain, other = Corpus(WORLD, random.Random(0)), Corpus(poisoned(), random.Random(0))
-    for a, b in zip(some(plain, 150), some(other, 150), strict=True):
-        assert a == b
-        assert not any("HELD OUT" in text or "{" in text for text, _ in b.pieces)
+    pattern = held_out_pattern()
+    assert pattern.fullmatch(normal("As its capital, Peru has"))
+    texts = [text for d in some(Corpus(WORLD, random.Random(0)), 400) for text, _ in d.pieces]
+    asked = [t for t in texts if not t.endswith(".")]
+    assert len(asked) > 1000
+    assert not [t for t in asked if pattern.fullmatch(normal(t))]
+    assert not any("{" in t for t in texts)
 
 
 def test_counterfactual_subjects_are_of_the_train_split() -> None:
@@ -74,6 +68,7 @@ def test_open_documents_ask_after_they_tell() -> None:
         flags = [is_answer for _, is_answer in document.pieces]
         first = flags.index(True) - 1 if True in flags else len(flags)
         assert flags[first:] == [False, True] * ((len(flags) - first) // 2)
+        assert len(flags) - first <= 16
         told = " ".join(text for text, _ in document.pieces[:first])
         answers = [text for text, is_answer in document.pieces if is_answer]
         assert all(a.endswith(".") and not a.endswith("..") for a in answers)
@@ -129,7 +124,7 @@ def test_rows_hold_whole_documents(tokenizer: PreTrainedTokenizerFast, rows: Row
         assert bool((ids[owner < 0] == tokenizer.eos_token_id).all())
         for document in range(int(owner.max()) + 1):
             mine = owner == document
-            assert positions[mine].tolist() == list(range(int(mine.sum())))
+            assert bool((positions[mine].diff() <= 1).all()) and positions[mine][0] == 0
             if bool(learn[mine].any()):  # then it ends in an answer
                 assert ids[mine][-1] == tokenizer.eos_token_id
             assert bool((mine.nonzero().diff(dim=0) == 1).all())
@@ -143,7 +138,10 @@ def test_only_answers_are_learnt_and_a_share_of_the_rest(
     assert torch.equal(strict.ids, loose.ids)
     assert bool((strict.facts >= 0).any()) and not bool((~strict.learn & (strict.facts >= 0)).any())
     firsts = (loose.positions == 0) | (loose.owner < 0)
-    assert torch.equal(loose.learn, ~firsts)
+    assert not bool(loose.learn[firsts].any())
+    same = torch.zeros_like(loose.learn)
+    same[:, 1:] = (loose.owner.diff() == 0) & (loose.branch.diff() == 0)
+    assert torch.equal(loose.learn, same & (loose.owner >= 0))  # all that goes on with its branch
     assert 0 < strict.learn.sum() < loose.learn.sum()
     assert not bool(strict.learn[strict.owner < 0].any())
     corpus = Corpus(WORLD, random.Random(1))
@@ -162,6 +160,8 @@ def test_no_document_sees_another(rows: Rows) -> None:
         q, k = mask[row, 0].nonzero().T
         assert bool((k <= q).all())
         assert torch.equal(rows.owner[row][q], rows.owner[row][k])
+        branch = rows.branch[row]
+        assert bool(((branch[k] == 0) | (branch[k] == branch[q])).all())
         assert bool(mask[row, 0].diagonal().all())
 
 

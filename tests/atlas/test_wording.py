@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 
 import pytest
 
-from seprog.atlas.wording import FUNCTION_WORDS, say_fact, say_query, scramble
-from seprog.atlas.world import SPLITS, Fact, Query, Split, fill, load_world, tidy
+from seprog.atlas.wording import (
+    FUNCTION_WORDS,
+    framed,
+    held_out,
+    normal,
+    nouns,
+    say_fact,
+    say_query,
+    scramble,
+)
+from seprog.atlas.world import SPLITS, Fact, Query, Relation, Split, fill, load_world, tidy
 
 WORLD = load_world()
 
@@ -45,23 +55,55 @@ def test_a_prompt_is_a_phrasing_without_its_object() -> None:
 def test_a_fact_is_said_in_the_phrasings_of_its_split(split: Split) -> None:
     rng, fact = random.Random(0), Fact("Peru", "capital", "Oslo")
     relation = WORLD.relations["capital"]
-    stated = {say_fact(WORLD, fact, split, rng) for _ in range(60)}
-    asked = {say_fact(WORLD, fact, split, rng, asked=1.0) for _ in range(60)}
+    stated = {say_fact(WORLD, fact, split, rng) for _ in range(300)}
+    asked = {say_fact(WORLD, fact, split, rng, asked=1.0) for _ in range(300)}
 
-    def filled(phrasings: tuple[str, ...]) -> set[str]:
-        return {p.replace("{s}", "Peru").replace("{o}", "Oslo") for p in phrasings}
+    def filled(phrasings: Iterable[str]) -> set[str]:
+        return {tidy(p.replace("{s}", "Peru").replace("{o}", "Oslo")) for p in phrasings}
 
-    assert stated == filled(relation.statements(split))
-    assert asked == filled(relation.questions(split))
+    frames = framed(relation) if split == "train" else ()
+    for found, listed, question in (
+        (stated, relation.statements(split), False),
+        (asked, relation.questions(split), True),
+    ):
+        extra = found - filled(listed)
+        assert found >= filled(listed)
+        assert extra <= filled(f for f in frames if ("?" in f) == question)
+        assert bool(extra) == (split == "train")
+
+
+@pytest.mark.parametrize("relation", WORLD.relations.values(), ids=list(WORLD.relations))
+def test_framed_phrasings_are_new_and_not_held_out(relation: Relation) -> None:
+    frames = framed(relation)
+    assert len(set(frames)) == len(frames) > 60
+    assert all(f.endswith(" {o}.") and f.count("{s}") == f.count("{o}") == 1 for f in frames)
+    assert any("?" in f for f in frames) and any("?" not in f for f in frames)
+    assert not {normal(f) for f in frames} & held_out(relation)
+    assert nouns(relation, "test") == relation.nouns["test"]
+    assert not {normal(n) for n in nouns(relation, "train")} & held_out(relation)
+
+
+def test_what_is_normal_does_not_depend_on_case_points_and_articles() -> None:
+    assert normal("What is the capital of {s}? {o}.") == "what is capital of {s} {o}"
+    assert normal("{s}'s capital") == normal("{s} 's the Capital")
+
+
+def test_scrambling_never_gives_what_is_forbidden() -> None:
+    rng, phrasing = random.Random(0), "{s} capital? {o}."
+    forbidden = frozenset({normal("capital {s} {o}"), normal("{s} capital {o}")})
+    mixed = {scramble(phrasing, rng, forbidden) for _ in range(300)}
+    assert phrasing in mixed and len(mixed) > 20
+    assert not {normal(m) for m in mixed - {phrasing}} & forbidden
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_queries_nest_their_hops_and_turn_around(split: Split) -> None:
     rng, capital = random.Random(0), WORLD.relations["capital"]
-    nouns = {n.replace("{s}", "Ann Bo") for n in WORLD.relations["citizenship"].nouns[split]}
+    named = nouns(WORLD.relations["citizenship"], split)
+    said = {n.replace("{s}", "Ann Bo") for n in named}
     for _ in range(20):
         prompt = say_query(WORLD, Query("Ann Bo", ("citizenship", "capital")), split, rng)
-        assert any(n.removeprefix("the ") in prompt for n in nouns)
+        assert any(n.removeprefix("the ") in prompt for n in said)
         assert not prompt.endswith(".") and "{" not in prompt
         inverse = say_query(WORLD, Query("Lima", ("capital",), inverse=True), split, rng)
         assert any(

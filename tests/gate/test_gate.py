@@ -160,7 +160,7 @@ def test_raising_the_threshold_never_makes_more_edits_fire_at_once(tiny_gate: Sc
 
 
 def test_only_so_many_of_the_nearest_are_scored(tiny_gate: ScopeGate) -> None:
-    tiny_gate.config = dataclasses.replace(tiny_gate.config, nearest=2, hops=1)
+    tiny_gate.config = dataclasses.replace(tiny_gate.config, nearest=2, shared=0, hops=1)
     shelf = tiny_gate.shelf(CHAIN)
     keys = tiny_gate.retriever.query_keys(QUERIES)
     for decision, near in zip(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from collections.abc import Callable
@@ -11,10 +12,19 @@ import pytest
 import torch
 
 from seprog.atlas import build as building
-from seprog.atlas.build import AtlasConfig, FactMeter, build, new_model, optimizers, token_losses
+from seprog.atlas.build import (
+    AtlasConfig,
+    FactMeter,
+    build,
+    grown,
+    new_model,
+    optimizers,
+    token_losses,
+)
 from seprog.atlas.corpus import Corpus
 from seprog.atlas.tokens import Rows, train_tokenizer
 from seprog.atlas.world import load_world
+from seprog.errors import InputError
 from seprog.lm import CausalLM
 from seprog.training.checkpoint import load_checkpoint
 from seprog.training.run import Run
@@ -90,18 +100,45 @@ def test_a_killed_build_goes_on_where_it_was(
 
 
 def test_a_packed_document_is_learnt_as_if_it_were_alone() -> None:
+    """Also a question among others: as if it stood right behind what was told."""
     model = new_model(TINY, end=0)
-    ids = torch.randint(1, 320, (1, 12), generator=torch.Generator().manual_seed(0))
-    positions = torch.tensor([[*range(7), *range(5)]])
-    owner = torch.tensor([[0] * 7 + [1] * 5])
-    learn = positions > 0
-    facts = torch.where(owner == 1, 3, -1)
-    both, of = token_losses(model, Rows(ids, positions, owner, learn, facts))
-    assert of.tolist() == [-1] * 6 + [3] * 4
-    for i, part in enumerate((slice(0, 7), slice(7, 12))):
-        logits = model(ids[:, part]).logits[0, :-1]
-        alone = torch.nn.functional.cross_entropy(logits, ids[0, part][1:], reduction="none")
-        torch.testing.assert_close(both[:6] if i == 0 else both[6:], alone, atol=1e-4, rtol=1e-4)
+    ids = torch.randint(1, 320, (1, 16), generator=torch.Generator().manual_seed(0))
+    owner = torch.tensor([[0] * 5 + [1] * 11])
+    branch = torch.tensor([[1] * 5 + [0] * 4 + [1] * 4 + [2] * 3])
+    positions = torch.tensor([[*range(5), *range(8), 4, 5, 6]])
+    learn = torch.ones(1, 16, dtype=torch.bool)
+    learn[0, [0, 5, 9, 13]] = False
+    facts = torch.where(owner == 0, 3, -1)
+    together, of = token_losses(model, Rows(ids, positions, owner, branch, learn, facts))
+    assert of.tolist() == [3] * 4 + [-1] * 8
+    told = list(range(5, 9))
+    texts = [list(range(5)), told, [*told, *range(9, 13)], [*told, *range(13, 16)]]
+    for text, new in zip(texts, (4, 3, 3, 2), strict=True):
+        logits = model(ids[:, text]).logits[0, :-1]
+        alone = torch.nn.functional.cross_entropy(logits, ids[0, text][1:], reduction="none")
+        torch.testing.assert_close(together[:new], alone[-new:], atol=1e-4, rtol=1e-4)
+        together = together[new:]
+
+
+def test_a_grown_model_computes_the_same(tmp_path: Path) -> None:
+    small = new_model(dataclasses.replace(TINY, layers=2), end=0)
+    small.save_pretrained(tmp_path)
+    large = grown(new_model(dataclasses.replace(TINY, layers=5, seed=1), end=0), tmp_path)
+    ids = torch.arange(1, 9)[None]
+    torch.testing.assert_close(large(ids).logits, small(ids).logits)
+    for wrong in (dataclasses.replace(TINY, layers=1), dataclasses.replace(TINY, width=64)):
+        with pytest.raises(InputError, match="came as the start"):
+            grown(new_model(wrong, end=0), tmp_path)
+
+
+def test_a_build_goes_on_from_another(tmp_path: Path, run_folder: Path) -> None:
+    first = build(tmp_path / "first", run_folder, TINY)
+    none = dataclasses.replace(TINY, layers=2, steps=1, lr=0.0)
+    second = build(tmp_path / "second", tmp_path / "run2", none, start_from=first)
+    one, two = (CausalLM.from_pretrained(str(p), "float32") for p in (first, second))
+    ids = torch.arange(1, 9)[None]
+    torch.testing.assert_close(one.model(ids).logits, two.model(ids).logits)
+    assert one.tokenizer.get_vocab() == two.tokenizer.get_vocab()
 
 
 def test_each_weight_has_one_optimizer() -> None:

@@ -1,0 +1,49 @@
+"""Which edits share rare words with a text: names above all, which a sentence encoder blurs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+COMMON = 64
+"""A word of more edits than this says nothing about any of them."""
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, each once, in order."""
+    return list(dict.fromkeys(re.findall(r"\w+", text.lower())))
+
+
+class WordIndex:
+    """Statements by their words; beside the keys' index, and derived from the edits like it.
+
+    Args:
+        statements: By id.
+    """
+
+    def __init__(self, statements: Mapping[str, str]) -> None:
+        self._edits: dict[str, list[str]] = {}
+        self._count = len(statements)
+        for id_, statement in statements.items():
+            for word in words(statement):
+                self._edits.setdefault(word, []).append(id_)
+
+    def search(self, text: str, k: int) -> list[str]:
+        """The edits that share most with a text, each shared word weighing as it is rare.
+
+        Args:
+            text: What to look for.
+            k: How many to find; fewer come back if fewer share a word that is not common.
+
+        Returns:
+            Ids, best first; equal ones by id.
+        """
+        scores: dict[str, float] = {}
+        for word in words(text):
+            edits = self._edits.get(word, ())
+            if len(edits) <= COMMON:
+                for id_ in edits:
+                    weight = math.log(1 + self._count / len(edits))
+                    scores[id_] = scores.get(id_, 0.0) + weight
+        return sorted(scores, key=lambda id_: (-scores[id_], id_))[:k]

@@ -1,0 +1,54 @@
+"""The index of rare words."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seprog.gate import Shelf, WordIndex, interleave
+from seprog.gate.words import COMMON, words
+from seprog.types import Edit
+
+EDITS = {
+    "ann": "The home of Ann is Zed.",
+    "zed": "The language of Zed is Zedish.",
+    "bob": "The home of Bob is Ur.",
+}
+
+
+def test_a_name_finds_its_edits() -> None:
+    index = WordIndex(EDITS)
+    assert index.search("Who lives in ZED?", 8) == ["ann", "zed"]
+    assert index.search("Where is Bob's home?", 8) == ["bob", "ann", "zed"]
+    assert index.search("Where is Bob's home?", 1) == ["bob"]
+    assert index.search("nothing known", 8) == [] and WordIndex({}).search("Ann", 8) == []
+
+
+def test_a_rare_word_weighs_more_than_frequent_ones() -> None:
+    many = {f"{i:03}": f"The home and place of person{i} is here." for i in range(COMMON)}
+    index = WordIndex(many | {"x": "Quux."})
+    assert index.search("the home and place of quux", 1) == ["x"]
+
+
+def test_a_word_of_too_many_edits_finds_none() -> None:
+    many = {str(i): f"The home of person{i}." for i in range(COMMON + 1)}
+    index = WordIndex(many)
+    assert index.search("the home of", 8) == []
+    assert index.search("the home of person7", 8) == ["7"]
+
+
+@given(st.dictionaries(st.text(min_size=1), st.text(), max_size=8), st.text())
+def test_whatever_is_found_shares_a_word(edits: dict[str, str], text: str) -> None:
+    found = WordIndex(edits).search(text, 8)
+    assert len(set(found)) == len(found)
+    assert all(set(words(edits[id_])) & set(words(text)) for id_ in found)
+
+
+def test_a_shelf_without_an_edit_shares_its_words() -> None:
+    shelf = Shelf({id_: Edit(text, id=id_) for id_, text in EDITS.items()})
+    assert shelf.without("ann").words is shelf.words
+
+
+def test_lists_are_interleaved() -> None:
+    assert interleave([1, 2, 3], [9, 1], []) == [1, 9, 2, 3]
+    assert interleave() == [] == interleave([], [])
