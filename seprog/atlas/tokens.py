@@ -200,6 +200,7 @@ def _encode(
             told += 0 if branch[-1] else len(piece)
             ids += piece
             answer += [is_answer] * len(piece)
-        arrays = (np.array(x) for x in (positions, branch, answer))
-        result.append(Encoded(ids, *arrays, document.fact))
+        result.append(
+            Encoded(ids, np.array(positions), np.array(branch), np.array(answer), document.fact)
+        )
     return result

@@ -7,6 +7,7 @@ from typing import Any
 
 from seprog.atlas.exam import examine
 from seprog.atlas.world import load_world
+from seprog.batching import batches
 from seprog.bench.atlas import LONGEST_ANSWER, provenance
 from seprog.bench.metrics import normalise
 from seprog.gate import wilson
@@ -26,10 +27,8 @@ def examine_model(lm: LanguageModel, limit: int = 500, seed: int = 0) -> dict[st
     """
 
     def ask(prompts: Sequence[str]) -> list[str]:
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         answers = [""] * len(prompts)
-        for start in range(0, len(order), 64):
-            rows = order[start : start + 64]
+        for rows in batches([len(p) for p in prompts], 64):
             found = lm.generate([prompts[i] for i in rows], max_new_tokens=LONGEST_ANSWER)
             for i, text in zip(rows, found, strict=True):
                 answers[i] = normalise(text)

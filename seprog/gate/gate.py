@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -82,7 +83,7 @@ class GateConfig:
     shared: int = 4
     hops: int = 4
     floor: float = -1.0
-    version: int = 1
+    version: int = 2
 
 
 class ScopeGate(nn.Module):
@@ -273,5 +274,6 @@ class ScopeGate(nn.Module):
             )
         gate = cls(encoder, GateConfig(**state["config"]), Calibration(**state["calibration"]))
         weights = load_file(folder / "gate.safetensors")
+        weights.setdefault("scorer.shared", torch.zeros(encoder.width))  # not in version 1
         gate.load_state_dict({k: v.float() for k, v in weights.items()})
         return gate

@@ -1,7 +1,8 @@
 """Pairwise scorer: does this edit bear on this query, and is it about the very same question?
 
 A cross-encoder: the frozen sentence encoder with a small LoRA reads query and edit together; two
-logits come out. It sees text only.
+logits come out. Words that stand in both texts are marked, so that it need not learn to compare
+names that it has never seen (after Boualili et al. 2020, MarkedBERT). It sees text only.
 """
 
 from __future__ import annotations
@@ -11,9 +12,33 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers import BatchEncoding
 
+from seprog.batching import batches
 from seprog.lora import Lora
 from seprog.text_encoder import TextEncoder
+
+
+def shared_words(tokens: BatchEncoding) -> Float[Tensor, "pairs length"]:
+    """1 at the tokens of words that both texts of a pair hold, else 0."""
+    length = tokens["attention_mask"].shape[1]
+    encodings = tokens.encodings or []
+    marks = torch.zeros(len(encodings), length)
+    for row, encoding in enumerate(encodings):
+        places: list[dict[int, list[int]]] = [{}, {}]
+        for place, (text, word) in enumerate(
+            zip(encoding.sequence_ids, encoding.word_ids, strict=True)
+        ):
+            if text is not None and word is not None:
+                places[text].setdefault(word, []).append(place)
+        spelt = [
+            {tuple(encoding.ids[p] for p in group) for group in words.values()} for words in places
+        ]
+        both = spelt[0] & spelt[1]
+        for group in (*places[0].values(), *places[1].values()):
+            if tuple(encoding.ids[p] for p in group) in both:
+                marks[row, group] = 1.0
+    return marks
 
 
 class PairScorer(nn.Module):
@@ -27,6 +52,7 @@ class PairScorer(nn.Module):
     def __init__(self, encoder: TextEncoder, rank: int = 8) -> None:
         super().__init__()
         self._encoder = [encoder]  # in a list: not a submodule, its weights are not ours
+        self.shared = nn.Parameter(torch.zeros(encoder.width))
         self.lora = Lora(encoder.model, rank, lambda name: "encoder.layer" in name)
         self.head = nn.Sequential(nn.Linear(2 * encoder.width, 128), nn.GELU(), nn.Linear(128, 2))
 
@@ -34,8 +60,10 @@ class PairScorer(nn.Module):
         """Logits of pairs; both sequences have the same length."""
         encoder = self._encoder[0]
         tokens = encoder.tokens(queries, edits)
+        words = encoder.model.get_input_embeddings()(tokens.pop("input_ids"))
+        words = words + shared_words(tokens)[:, :, None] * self.shared  # (pairs, length, width)
         with self.lora.active():
-            states = encoder.model(**tokens).last_hidden_state  # (pairs, length, width)
+            states = encoder.model(inputs_embeds=words, **tokens).last_hidden_state
         weights = tokens["attention_mask"][:, :, None].to(states.dtype)
         mean = (states * weights).sum(1) / weights.sum(1)
         return self.head(torch.cat([states[:, 0], mean], dim=-1))
@@ -46,9 +74,8 @@ class PairScorer(nn.Module):
     ) -> Float[Tensor, "pairs 2"]:
         """Probabilities of *in scope* and *same question*, in the order given."""
         result = torch.zeros(len(queries), 2)
-        order = sorted(range(len(queries)), key=lambda i: len(queries[i]) + len(edits[i]))
-        for start in range(0, len(order), batch):
-            part = order[start : start + batch]
+        sizes = [len(q) + len(e) for q, e in zip(queries, edits, strict=True)]
+        for part in batches(sizes, batch):
             logits = self([queries[i] for i in part], [edits[i] for i in part])
             result[part] = torch.sigmoid(logits.float())
         return result

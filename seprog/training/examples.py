@@ -18,12 +18,12 @@ from seprog.atlas.world import Split, World
 from seprog.errors import InputError
 
 MIX: dict[Kind, float] = {
-    "rewrite": 0.15,
-    "paraphrase": 0.27,
-    "entailed": 0.22,
-    "composed": 0.16,
-    "near_miss": 0.12,
-    "far": 0.08,
+    "rewrite": 0.10,
+    "paraphrase": 0.22,
+    "entailed": 0.28,
+    "composed": 0.22,
+    "near_miss": 0.11,
+    "far": 0.07,
 }
 """Share of each kind of prompt among the training examples."""
 

@@ -9,7 +9,7 @@ import torch
 
 from seprog.gate import ScopeGate
 from seprog.gate.retriever import Retriever
-from seprog.gate.scorer import PairScorer
+from seprog.gate.scorer import PairScorer, shared_words
 from seprog.text_encoder import TextEncoder
 
 QUERIES = ["What is the capital of Peru?", "Ann", "The painter of the Mona Lisa is", "Hi", "king"]
@@ -63,7 +63,7 @@ def test_the_encoder_is_untouched_outside_the_scorer(encoder_folder: Path) -> No
 
 def test_only_the_scorers_own_weights_are_its_parameters(tiny_gate: ScopeGate) -> None:
     names = {name.split(".")[0] for name, _ in tiny_gate.scorer.named_parameters()}
-    assert names == {"lora", "head"}
+    assert names == {"lora", "head", "shared"}
     own = {id(p) for p in tiny_gate.parameters()}
     assert not own & {id(p) for p in tiny_gate.encoder.model.parameters()}
     assert len(tiny_gate.scorer.lora.down) == 2 * 6  # query, key, value, three more, per layer
@@ -74,6 +74,39 @@ def test_gradients_reach_every_weight_of_the_scorer(tiny_gate: ScopeGate) -> Non
     scorer(QUERIES, EDITS).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in scorer.parameters())
     assert all(p.grad is None for p in tiny_gate.encoder.model.parameters())
+
+
+def test_words_in_both_texts_are_marked(tiny_encoder: TextEncoder) -> None:
+    tokens = tiny_encoder.tokens(["Is Zed there?", "Zedish Zed"], ["Zed is here.", "Zedish"])
+    marks = shared_words(tokens)
+    for row, marked in enumerate(({"is", "zed"}, {"zedish"})):
+        encoding = tokens.encodings[row]
+        spelt: dict[tuple[int, int], str] = {}
+        for place, (text, word) in enumerate(
+            zip(encoding.sequence_ids, encoding.word_ids, strict=True)
+        ):
+            if text is None:
+                assert marks[row, place] == 0
+            else:
+                piece = encoding.tokens[place].removeprefix("##")
+                spelt[text, word] = spelt.get((text, word), "") + piece
+        for place, (text, word) in enumerate(
+            zip(encoding.sequence_ids, encoding.word_ids, strict=True)
+        ):
+            if text is not None:
+                assert bool(marks[row, place]) == (spelt[text, word] in marked)
+
+
+def test_an_unused_mark_changes_nothing(tiny_encoder: TextEncoder) -> None:
+    scorer = PairScorer(tiny_encoder, rank=2)
+    tokens = tiny_encoder.tokens(QUERIES, EDITS)
+    weights = tokens["attention_mask"][:, :, None].float()
+    states = tiny_encoder.model(**tokens).last_hidden_state
+    mean = (states * weights).sum(1) / weights.sum(1)
+    plain = scorer.head(torch.cat([states[:, 0], mean], dim=-1))
+    torch.testing.assert_close(scorer(QUERIES, EDITS), plain)
+    torch.nn.init.normal_(scorer.shared)
+    assert not torch.allclose(scorer(QUERIES, EDITS), plain)
 
 
 def test_long_texts_are_cut(tiny_gate: ScopeGate) -> None:
