@@ -150,9 +150,9 @@ class Corpus:
         kind = rng.random()
         fact = rng.choice(facts)
         relation = self.world.relations[fact.relation]
-        if kind < 0.35:
+        if kind < 0.32:
             return Query(fact.subject, (fact.relation,))
-        if kind < 0.74 and (options := self.world.continuations(relation.object)):
+        if kind < 0.70 and (options := self.world.continuations(relation.object)):
             return self._walk(fact, options, facts)
         if kind < 0.84 and relation.one_to_one:
             return Query(fact.object, (fact.relation,), inverse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from functools import cache
 
 from seprog.atlas.world import SPLITS, Fact, Query, Relation, Split, World, fill, tidy
@@ -103,14 +104,14 @@ def scramble(phrasing: str, rng: random.Random, forbidden: frozenset[str] = froz
     ones teach it to go by a phrasing's subject and its content words. For training only.
 
     Args:
-        phrasing: With ``{s}``; an ending ``{o}.`` stays at the end.
+        phrasing: With ``{s}`` and ``{o}``; the one that it ends with stays at the end.
         rng: Source of chance.
         forbidden: What must not come out, ``normal``; the phrasing itself comes out instead.
 
     Returns:
         Another phrasing of the same words.
     """
-    body = phrasing.removesuffix("{o}.").rstrip()
+    body = re.sub(r"\{[so]\}\.$", "", phrasing).rstrip()
     ending = phrasing[len(body) :]
     asked = body.endswith("?")
     words = body.removesuffix("?").split()
@@ -187,12 +188,19 @@ def say_query(
     if query.inverse:
         options = [
             tidy(p.replace("{o}", subject).removesuffix("{s}.").rstrip())
-            for p in relation.inverses[split]
+            for p in _mixed(relation.inverses[split], relation, rng, noise)
         ]
     else:
-        said = phrasings(relation, split, rng)
-        if rng.random() < noise:
-            said = [scramble(rng.choice(said), rng, held_out(relation))]
+        said = _mixed(phrasings(relation, split, rng), relation, rng, noise)
         options = [fill(p, subject) for p in said]
     options = [o for o in options if o != avoid] or options
     return rng.choice(options)
+
+
+def _mixed(
+    said: Sequence[str], relation: Relation, rng: random.Random, noise: float
+) -> Sequence[str]:
+    """The phrasings, or with probability ``noise`` one of them, scrambled."""
+    if rng.random() >= noise:
+        return said
+    return [scramble(rng.choice(said), rng, held_out(relation))]
