@@ -57,15 +57,15 @@ def generator(
     keep_text: Annotated[
         bool, typer.Option(help="Whether the text's own tokens are part of the prefix too.")
     ] = True,
-    steps: Steps = 1000,
+    steps: Steps = 400,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Examples per step.")] = 32,
-    lr: Rate = 2e-3,
+    lr: Rate = 5e-4,
     keep: Annotated[
         float, typer.Option(metavar="X", help="Weight of the loss where the answer must stay.")
-    ] = 1.0,
+    ] = 0.2,
     check_every: Annotated[
         int, typer.Option(min=1, metavar="N", help="Steps between checks on held-out examples.")
-    ] = 250,
+    ] = 50,
     patience: Annotated[
         int, typer.Option(min=1, metavar="N", help="Checks without a better one before the end.")
     ] = 4,

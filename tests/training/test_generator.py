@@ -148,7 +148,7 @@ def test_checks_count_per_kind(tiny_lm: CausalLM) -> None:
     [own] = tiny_lm.generate(["Who?"], [Prefix.join(generator.prefixes([Edit("No.")]))], 1)
     examples = [*answered(tiny_lm), Example(("No.",), "Where?", "nowhere at all", "far")]
     scores = check(tiny_lm, generator, examples)
-    assert scores.keys() == {"example", "far"}
+    assert scores.keys() == {"example", "far", "all"}
     assert all(0 <= s <= 1 for s in scores.values()) and scores["far"] == 0.0
     assert isinstance(own, str)
 
