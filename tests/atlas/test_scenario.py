@@ -17,7 +17,8 @@ from seprog.atlas.corpus import Corpus
 from seprog.atlas.exam import closed_book, examine, onward_queries, open_book
 from seprog.atlas.fiction import NAMERS, counterfact, invent
 from seprog.atlas.scenario import KINDS, Probe, Scenario, make_scenario
-from seprog.atlas.world import SPLITS, Query, Split, fill, load_world, split_of
+from seprog.atlas.wording import framed
+from seprog.atlas.world import SPLITS, Query, Relation, Split, fill, load_world, split_of
 
 WORLD = load_world()
 Asked = list[tuple[Query, Probe]]
@@ -54,12 +55,17 @@ def pairs(probes: Iterator[Probe], queries: list[Query]) -> Asked:
 # --- edits ------------------------------------------------------------------------------------
 
 
+def sayings(relation: Relation, split: Split) -> tuple[str, ...]:
+    """Every phrasing of a split, framed ones included."""
+    return relation.phrasings[split] + (framed(relation) if split == "train" else ())
+
+
 def test_a_scenario_has_so_many_edits_in_words(scenario: Scenario) -> None:
     assert len(scenario.facts) == len(scenario.prompts) == 250
     for key, fact in scenario.facts.items():
         assert key == fact.key
         relation = WORLD.relations[fact.relation]
-        options = {fill(p, fact.subject) for p in relation.phrasings[scenario.split]}
+        options = {fill(p, fact.subject) for p in sayings(relation, scenario.split)}
         assert scenario.prompts[fact] in options
         assert scenario.statement(fact) == f"{scenario.prompts[fact]} {fact.object}."
         assert fact.object not in (fact.subject, WORLD.facts.get(key))
@@ -173,8 +179,8 @@ def test_only_the_splits_phrasings_are_used(scenario: Scenario) -> None:
         if probe.kind == "paraphrase":
             [fact] = probe.used
             relation = WORLD.relations[fact.relation]
-            own = {fill(p, fact.subject) for p in relation.phrasings[scenario.split]}
-            other = {fill(p, fact.subject) for s in held_out for p in relation.phrasings[s]}
+            own = {fill(p, fact.subject) for p in sayings(relation, scenario.split)}
+            other = {fill(p, fact.subject) for s in held_out for p in sayings(relation, s)}
             assert probe.prompt in own - other
 
 

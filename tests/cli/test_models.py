@@ -39,8 +39,9 @@ def test_train_gate_and_atlas_build(bare: Run, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("seprog.training.gate.train_gate", lambda *a: calls.append(a))
     monkeypatch.setattr("seprog.atlas.build.build", lambda *a: calls.append(a))
     bare("train", "gate", "--out", "g", "--run", "r", "--edits", "5")
-    bare("atlas", "build", "--out", "a", "--width", "64")
-    (out, run, gate), (_, _, atlas) = calls
+    bare("atlas", "build", "--out", "a", "--width", "64", "--start-from", "b")
+    (out, run, gate, gate_start), (_, _, atlas, atlas_start) = calls
+    assert gate_start is None and atlas_start == Path("b")
     assert (out, run) == (Path("g"), Path("r")) and gate.edits == 5
     assert atlas.width == 64
 

@@ -239,7 +239,7 @@ def test_training_ends_early_once_nothing_gets_better(
     tiny_lm: CausalLM, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = iter([0.5, 0.4, 0.3, 0.9])
-    monkeypatch.setattr(training, "check", lambda *_: {"example": next(found)})
+    monkeypatch.setattr(training, "check", lambda *_: {"all": next(found)})
     config = GeneratorTraining(summary=2, rank=2, steps=9, batch=1, check_every=1, patience=2)
     train_generator(tiny_lm, tmp_path / "out", tmp_path / "run", config, data)
     assert next(found) == 0.9
