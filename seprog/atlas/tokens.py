@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
 from queue import Queue
 from threading import Thread
 from typing import Any, NamedTuple
@@ -183,23 +183,22 @@ def _encode(
     result = []
     for document in documents:
         ids: list[int] = []
-        branch: list[int] = []
         positions: list[int] = []
+        branch: list[int] = []
         answer: list[bool] = []
-        told = 0
-        for i, (_, is_answer) in enumerate(document.pieces):
+        told = place = current = 0
+        for (_, is_answer), (_, follows) in zip_longest(
+            document.pieces, document.pieces[1:], fillvalue=("", False)
+        ):
             piece = list(next(encoded)) + [end] * is_answer
-            following = document.pieces[i + 1 : i + 2]
-            if not is_answer and following and following[0][1]:  # a question
-                branch += [branch[-1] + 1 if branch else 1] * len(piece)
-                positions += range(told, told + len(piece))
-            else:
-                branch += [branch[-1] if branch else 0] * len(piece)
-                after = positions[-1] + 1 if positions else 0
-                positions += range(after, after + len(piece))
-            told += 0 if branch[-1] else len(piece)
+            if follows and not is_answer:  # a question: it stands right behind what was told
+                current, place = current + 1, told
             ids += piece
+            positions += range(place, place + len(piece))
+            branch += [current] * len(piece)
             answer += [is_answer] * len(piece)
+            place += len(piece)
+            told = told if current else place
         result.append(
             Encoded(ids, np.array(positions), np.array(branch), np.array(answer), document.fact)
         )

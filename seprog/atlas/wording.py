@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 
-from seprog.atlas.world import SPLITS, Fact, Query, Relation, Split, World, fill, tidy
+from seprog.atlas.world import SPLITS, Fact, Query, Relation, Split, World, asks, fill, tidy
 
 FUNCTION_WORDS = frozenset(
     "a an and as by called can do does for has have in is its it known me name of on tell that the "
@@ -73,12 +73,12 @@ def nouns(relation: Relation, split: Split) -> tuple[str, ...]:
 @cache
 def framed(relation: Relation) -> tuple[str, ...]:
     """Training phrasings made of a noun phrase and a frame, none of them held out."""
-    phrasings = (
+    made = (
         frame.replace("{n}", noun)
         for noun in nouns(relation, "train")
         for frame in STATEMENT_FRAMES + QUESTION_FRAMES
     )
-    return tuple(dict.fromkeys(p for p in phrasings if normal(p) not in held_out(relation)))
+    return tuple(dict.fromkeys(p for p in made if normal(p) not in held_out(relation)))
 
 
 def phrasings(
@@ -94,7 +94,7 @@ def phrasings(
     """
     frames = split == "train" and rng.random() < 0.5
     options = framed(relation) if frames else relation.phrasings[split]
-    return [p for p in options if asked is None or ("?" in p) == asked]
+    return [p for p in options if asked is None or asks(p) == asked]
 
 
 def scramble(phrasing: str, rng: random.Random, forbidden: frozenset[str] = frozenset()) -> str:

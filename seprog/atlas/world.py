@@ -55,14 +55,6 @@ class Relation:
     nouns: Mapping[Split, tuple[str, ...]]
     inverses: Mapping[Split, tuple[str, ...]]
 
-    def statements(self, split: Split) -> tuple[str, ...]:
-        """The phrasings that are statements rather than questions."""
-        return tuple(p for p in self.phrasings[split] if "?" not in p)
-
-    def questions(self, split: Split) -> tuple[str, ...]:
-        """The phrasings that are questions."""
-        return tuple(p for p in self.phrasings[split] if "?" in p)
-
 
 @dataclass(frozen=True)
 class Query:
@@ -99,6 +91,11 @@ class Outcome:
 
     answer: str
     used: tuple[Fact, ...] = ()
+
+
+def asks(phrasing: str) -> bool:
+    """Whether a phrasing is a question rather than a statement."""
+    return "?" in phrasing
 
 
 def tidy(text: str) -> str:

@@ -169,7 +169,13 @@ class ScopeGate(nn.Module):
         hop: int,
     ) -> list[tuple[int, str]]:
         """Score what is near each text, note it, and return the texts to go on from."""
-        pairs = self._near(frontier, found, shelf)
+        fired = [{id_ for id_, c in found[row].items() if c.fired} for row, _ in frontier]
+        near = self._near([text for _, text in frontier], shelf, fired, self.config.floor)
+        pairs = [
+            (row, text, edit)
+            for (row, text), edits in zip(frontier, near, strict=True)
+            for edit in edits
+        ]
         if not pairs:
             return []
         scores = self.scorer.probabilities(
@@ -186,21 +192,19 @@ class ScopeGate(nn.Module):
         return onward
 
     def _near(
-        self, frontier: Sequence[tuple[int, str]], found: list[dict[str, Candidate]], shelf: Shelf
-    ) -> list[tuple[int, str, Edit]]:
-        keys = self.retriever.query_keys([text for _, text in frontier])
-        pairs = []
+        self, texts: Sequence[str], shelf: Shelf, without: Sequence[set[str]], floor: float
+    ) -> list[list[Edit]]:
+        """Per text, the edits worth scoring, save those ``without``: by key and by rare words."""
         spare = min(len(shelf.index) - len(shelf.edits), 1)
-        for (row, text), near in zip(
-            frontier, shelf.index.search(keys, self.config.nearest + spare), strict=True
-        ):
-            fired = {id_ for id_, c in found[row].items() if c.fired}
-            by_key = [id_ for id_, cosine in near if cosine >= self.config.floor]
-            by_word = shelf.words.search(text, self.config.shared + len(fired) + spare)
-            for id_ in interleave(by_key, by_word):
-                if id_ in shelf.edits and id_ not in fired:
-                    pairs.append((row, text, shelf.edits[id_]))
-        return pairs
+        by_key = shelf.index.search(self.retriever.query_keys(texts), self.config.nearest + spare)
+        found = []
+        for text, near, left_out in zip(texts, by_key, without, strict=True):
+            ids = interleave(
+                [id_ for id_, cosine in near if cosine >= floor],
+                shelf.words.search(text, self.config.shared + len(left_out) + spare),
+            )
+            found.append([shelf.edits[i] for i in ids if i in shelf.edits and i not in left_out])
+        return found
 
     def same_question(self, edit: Edit, shelf: Shelf) -> list[tuple[Edit, float]]:
         """Edits on the shelf that answer the very question that ``edit`` answers.
@@ -214,12 +218,8 @@ class ScopeGate(nn.Module):
         """
         if not shelf.edits:
             return []
-        [near] = shelf.index.search(
-            self.retriever.query_keys([edit.statement]), self.config.nearest
-        )
-        by_word = shelf.words.search(edit.statement, self.config.shared)
-        ids = interleave([id_ for id_, _ in near], by_word)
-        others = [shelf.edits[id_] for id_ in ids if id_ in shelf.edits and id_ != edit.id]
+        [near] = self._near([edit.statement], shelf, [set()], floor=-1.0)
+        others = [e for e in near if e.id != edit.id]
         if not others:
             return []
         scores = self.scorer.probabilities(

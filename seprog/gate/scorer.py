@@ -25,19 +25,14 @@ def shared_words(tokens: BatchEncoding) -> Float[Tensor, "pairs length"]:
     encodings = tokens.encodings or []
     marks = torch.zeros(len(encodings), length)
     for row, encoding in enumerate(encodings):
-        places: list[dict[int, list[int]]] = [{}, {}]
-        for place, (text, word) in enumerate(
-            zip(encoding.sequence_ids, encoding.word_ids, strict=True)
-        ):
-            if text is not None and word is not None:
-                places[text].setdefault(word, []).append(place)
-        spelt = [
-            {tuple(encoding.ids[p] for p in group) for group in words.values()} for words in places
-        ]
-        both = spelt[0] & spelt[1]
-        for group in (*places[0].values(), *places[1].values()):
-            if tuple(encoding.ids[p] for p in group) in both:
-                marks[row, group] = 1.0
+        places = list(zip(encoding.sequence_ids, encoding.word_ids, strict=True))
+        spelt: dict[tuple[int | None, int | None], tuple[int, ...]] = {}
+        for place, piece in zip(places, encoding.ids, strict=True):
+            if None not in place:
+                spelt[place] = (*spelt.get(place, ()), piece)
+        first, second = ({s for (text, _), s in spelt.items() if text == n} for n in (0, 1))
+        both = first & second
+        marks[row] = torch.tensor([float(spelt.get(place) in both) for place in places])
     return marks
 
 

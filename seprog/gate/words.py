@@ -42,8 +42,8 @@ class WordIndex:
         scores: dict[str, float] = {}
         for word in words(text):
             edits = self._edits.get(word, ())
-            if len(edits) <= COMMON:
+            if 0 < len(edits) <= COMMON:
+                weight = math.log(1 + self._count / len(edits))
                 for id_ in edits:
-                    weight = math.log(1 + self._count / len(edits))
                     scores[id_] = scores.get(id_, 0.0) + weight
         return sorted(scores, key=lambda id_: (-scores[id_], id_))[:k]

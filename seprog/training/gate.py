@@ -248,8 +248,8 @@ def train_gate(
         out: Folder that the gate is written to.
         run_folder: Folder for checkpoint and log; a stopped run goes on from there.
         config: How.
-        start_from: Folder of a gate trained before, whose weights are taken; ``None`` starts
-            from the encoder as it is.
+        start_from: Folder of a gate trained before, to go on from; ``None`` starts from the
+            encoder as it is.
 
     Returns:
         The gate.
@@ -259,10 +259,10 @@ def train_gate(
     """
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    gate = ScopeGate(TextEncoder(), GateConfig())
-    if start_from is not None:
-        trained = ScopeGate.from_pretrained(start_from, gate.encoder)
-        gate.load_state_dict(trained.state_dict())
+    if start_from is None:
+        gate = ScopeGate(TextEncoder(), GateConfig())
+    else:
+        gate = ScopeGate.from_pretrained(start_from, TextEncoder())
     run = Run(run_folder, "gate", config.steps)
     groups, facts = mine(gate, config, random.Random(config.seed))
     run.report(0, **facts)

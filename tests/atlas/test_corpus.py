@@ -13,14 +13,14 @@ from transformers import PreTrainedTokenizerFast
 
 from seprog.atlas.corpus import Corpus, Document
 from seprog.atlas.tokens import END, Rows, pack, train_tokenizer
-from seprog.atlas.wording import held_out, normal
+from seprog.atlas.wording import held_out, normal, say_fact
 from seprog.atlas.world import Query, load_world, split_of
 
 WORLD = load_world()
 
 
 def held_out_pattern() -> re.Pattern[str]:
-    """Matches every text that is a held-out phrasing, whatever its subject and object."""
+    """Matches a prompt in a held-out phrasing, whatever it asks about."""
     forms = {form for r in WORLD.relations.values() for form in held_out(r)}
     prompts = (re.split(r"\{\w\}", re.sub(r" \{\w\}$", "", form)) for form in forms)
     some = "|".join(".+".join(map(re.escape, parts)) for parts in prompts)
@@ -41,6 +41,13 @@ def test_no_held_out_phrasing_is_read() -> None:
     assert len(asked) > 1000
     assert not [t for t in asked if pattern.fullmatch(normal(t))]
     assert not any("{" in t for t in texts)
+    corpus, told = Corpus(WORLD, random.Random(1), noise=0.0), 0
+    for fact in (f for _ in range(600) for f in corpus._statements()):
+        statement = say_fact(WORLD, fact, "train", corpus.rng, asked=0.25, noise=0.175)
+        prompt = statement.removesuffix(f" {fact.object}.")
+        assert prompt != statement and not pattern.fullmatch(normal(prompt)), statement
+        told += 1
+    assert told > 900
 
 
 def test_counterfactual_subjects_are_of_the_train_split() -> None:
@@ -119,12 +126,17 @@ def test_a_text_has_the_same_tokens_wherever_it_stands(tokenizer: PreTrainedToke
 
 def test_rows_hold_whole_documents(tokenizer: PreTrainedTokenizerFast, rows: Rows) -> None:
     assert rows.ids.shape == (3, 128)
-    columns = (rows.ids, rows.owner, rows.positions, rows.learn)
-    for ids, owner, positions, learn in zip(*columns, strict=True):
+    columns = (rows.ids, rows.owner, rows.positions, rows.branch, rows.learn)
+    for ids, owner, positions, branch, learn in zip(*columns, strict=True):
         assert bool((ids[owner < 0] == tokenizer.eos_token_id).all())
         for document in range(int(owner.max()) + 1):
             mine = owner == document
-            assert bool((positions[mine].diff() <= 1).all()) and positions[mine][0] == 0
+            told = int((branch[mine] == 0).sum())
+            assert branch[mine].tolist() == sorted(branch[mine].tolist())
+            for part in range(int(branch[mine].max()) + 1):
+                start, size = (told if part else 0), int((branch[mine] == part).sum())
+                place = positions[mine][branch[mine] == part].tolist()
+                assert place == list(range(start, start + size))
             if bool(learn[mine].any()):  # then it ends in an answer
                 assert ids[mine][-1] == tokenizer.eos_token_id
             assert bool((mine.nonzero().diff(dim=0) == 1).all())

@@ -111,6 +111,10 @@ def test_a_gate_is_trained_calibrated_and_written(
     assert any(up.abs().max() > 0 for up in gate.scorer.lora.up.values())
     loaded = ScopeGate.from_pretrained(tmp_path / "out", TextEncoder(encoder_folder))
     assert loaded.fingerprint == gate.fingerprint and loaded.calibration == gate.calibration
+    onward = train_gate(tmp_path / "onward", tmp_path / "run2", TINY, start_from=tmp_path / "out")
+    hooks = [layer._forward_hooks for layer in onward.encoder.model.modules()]
+    assert max(map(len, hooks)) == 1  # the encoder carries one gate's LoRA, not two
+    assert onward.config.rank == gate.config.rank and onward.fingerprint != gate.fingerprint
     again = train_gate(tmp_path / "again", tmp_path / "run", TINY)  # nothing is left to do
     for a, b in zip(again.scorer.parameters(), gate.scorer.parameters(), strict=True):
         assert torch.equal(a, b)
