@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from seprog.atlas.corpus import Corpus
-from seprog.atlas.tokens import Rows, pack, prefetch, train_tokenizer
+from seprog.atlas.tokens import Rows, pack, prefetch, spellings, train_tokenizer
 from seprog.atlas.world import load_world
 from seprog.errors import InputError
 from seprog.training.checkpoint import (
@@ -44,7 +43,6 @@ class AtlasConfig:
         lr: Peak learning rate.
         decay: Share of the steps over which the learning rate falls to 0.
         open_book: Share of open-book documents (0 to 1); one is some ten times as long as others.
-        other: Share of the tokens outside answers that are learnt as well (0 to 1).
         seed: Of data and initial weights.
         threads: CPU threads.
     """
@@ -58,7 +56,6 @@ class AtlasConfig:
     lr: float = 4e-3
     decay: float = 0.5
     open_book: float = 0.2
-    other: float = 0.05
     seed: int = 0
     threads: int = 2
 
@@ -182,6 +179,7 @@ def build(out: Path, run_folder: Path, config: AtlasConfig, start_from: Path | N
     start = saved[1]["step"] if saved else 0
     corpus = Corpus(load_world(), random.Random(config.seed + start), config.open_book)
     tokenizer = _tokenizer(run_folder, corpus, config, start_from)
+    corpus.words = spellings(tokenizer, corpus.rng)
     model = new_model(config, int(tokenizer.eos_token_id))
     if start_from is not None and not saved:
         model = grown(model, start_from)
@@ -205,16 +203,7 @@ def build(out: Path, run_folder: Path, config: AtlasConfig, start_from: Path | N
             tensors |= optimizer_tensors(name, optimizer)
         save_checkpoint(run.checkpoint, tensors, {"step": step, **dataclasses.asdict(config)})
 
-    batches = prefetch(
-        pack(
-            iter(corpus),
-            tokenizer,
-            config.rows,
-            config.length,
-            config.other,
-            np.random.default_rng(config.seed + start),
-        )
-    )
+    batches = prefetch(pack(iter(corpus), tokenizer, config.rows, config.length))
     for step in run.each_step(start, save):
         corpus.weights = meter.weights() if step % 20 == 0 else corpus.weights
         factor = trapezoid(step, config.steps, 50, config.decay)
@@ -242,8 +231,8 @@ def _step(
     meter.update(facts, losses.detach())
     if step % 20 == 0:
         known = (meter.loss < 0.1).float().mean().item()
-        other = losses.detach()[facts < 0].mean().item()
-        run.report(step, facts=meter.loss.mean().item(), known=known, other=other, lr=lr)
+        reading = losses.detach()[facts < 0].mean().item()
+        run.report(step, facts=meter.loss.mean().item(), known=known, reading=reading, lr=lr)
 
 
 def _tokenizer(

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from seprog.atlas.fiction import counterfact, invent
+from seprog.atlas.fiction import compose, counterfact, invent
 from seprog.atlas.wording import say_fact, say_query
 from seprog.atlas.world import Fact, Query, Relation, Split, World
 
@@ -43,12 +43,15 @@ class Corpus:
         rng: Source of chance.
         open_book: Share of open-book documents (0 to 1).
         noise: Share of the phrasings that are scrambled (0 to 1).
+        words: Words of which half of the invented names are made, so that every token is read
+            and copied often; empty leaves the names as they are.
     """
 
     world: World
     rng: random.Random
     open_book: float = 0.2
     noise: float = 0.35
+    words: Sequence[str] = ()
     closed: list[Query] = field(init=False)
     weights: list[float] = field(init=False)
 
@@ -57,6 +60,7 @@ class Corpus:
         self.answers = [self._answer(q) for q in self.closed]
         self.weights = [1.0] * len(self.closed)
         self.chains = chains(self.world)
+        self.real = {name for key, value in self.world.facts.items() for name in (key[1], value)}
 
     def _answer(self, query: Query) -> str:
         outcome = self.world.answer(query)
@@ -103,7 +107,20 @@ class Corpus:
         while rng.random() < 0.5 and len(facts) < 5:
             same = rng.choice(facts)
             facts.append(self._statement(beside=same if rng.random() < 0.5 else None))
+        facts = self._renamed(facts) if self.words else facts
         return list({f.key: f for f in facts if f.object != world.facts.get(f.key)}.values())
+
+    def _renamed(self, facts: Sequence[Fact]) -> list[Fact]:
+        names = dict.fromkeys(n for f in facts for n in (f.subject, f.object))
+        new = {
+            n: compose(self.words, SPLIT, self.rng)
+            for n in names
+            if n not in self.real and self.rng.random() < 0.5
+        }
+        return [
+            Fact(new.get(f.subject, f.subject), f.relation, new.get(f.object, f.object))
+            for f in facts
+        ]
 
     def _statement(self, beside: Fact | None = None) -> Fact:
         """A counterfact; beside another one, on the same subject or of the same relation."""
@@ -150,16 +167,16 @@ class Corpus:
         kind = rng.random()
         fact = rng.choice(facts)
         relation = self.world.relations[fact.relation]
-        if kind < 0.32:
-            return Query(fact.subject, (fact.relation,))
-        if kind < 0.70 and (options := self.world.continuations(relation.object)):
-            return self._walk(fact, options, facts)
-        if kind < 0.84 and relation.one_to_one:
-            return Query(fact.object, (fact.relation,), inverse=True)
-        if kind < 0.92:
+        if kind < 0.06:
+            return rng.choice(self.closed)
+        if kind < 0.12:
             other = rng.choice(self.world.continuations(relation.subject))
             return Query(fact.subject, (other,))
-        return rng.choice(self.closed)
+        if kind < 0.34 and relation.one_to_one:
+            return Query(fact.object, (fact.relation,), inverse=True)
+        if kind < 0.72 and (options := self.world.continuations(relation.object)):
+            return self._walk(fact, options, facts)
+        return Query(fact.subject, (fact.relation,))
 
     def _walk(self, fact: Fact, options: list[str], facts: Sequence[Fact]) -> Query:
         """Two hops or more from the fact, along the document's other facts where there are some."""

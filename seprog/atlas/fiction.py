@@ -7,7 +7,7 @@ real ones do, so no name of the test split is ever seen in training.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 from seprog.atlas.world import Fact, Relation, Split, World, split_of
@@ -53,6 +53,14 @@ def invent(type_: str, split: Split, rng: random.Random) -> str:
     """
     while True:
         name = NAMERS[type_](rng)
+        if split_of(name) == split:
+            return name
+
+
+def compose(words: Sequence[str], split: Split, rng: random.Random) -> str:
+    """A name of one or two of the words, belonging to the given split."""
+    while True:
+        name = " ".join(rng.choices(words, k=rng.randint(1, 2)))
         if split_of(name) == split:
             return name
 

@@ -55,6 +55,23 @@ def train_tokenizer(corpus: Corpus, vocabulary: int, documents: int) -> PreTrain
     )
 
 
+def spellings(tokenizer: PreTrainedTokenizerFast, rng: random.Random, each: int = 6) -> list[str]:
+    """Invented words, so that the rarest token, too, stands in some ``each`` of them.
+
+    Only words that the tokenizer takes apart into the very tokens they were made of are kept.
+    """
+    texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
+    texts = [t for t in texts if t.strip().isalpha() and t.isascii()]
+    starts = [t for t in texts if t.startswith(" ")]
+    tails = [t for t in texts if not t.startswith(" ")]
+    drawn = [(rng.choice(starts), t) for t in tails * each * 2]
+    drawn += [(s, rng.choice(tails)) for s in starts * each * 2]
+    drawn = [p if rng.random() < 0.5 else (*p, rng.choice(tails)) for p in drawn]
+    found = tokenizer(["".join(p) for p in drawn])["input_ids"]
+    same = (tokenizer.batch_decode([[i] for i in ids]) for ids in found)
+    return ["".join(p).strip() for p, kept in zip(drawn, same, strict=True) if list(p) == kept]
+
+
 @dataclass(frozen=True)
 class Rows:
     """Documents packed side by side; none sees another.
@@ -89,8 +106,6 @@ def pack(
     tokenizer: PreTrainedTokenizerFast,
     rows: int,
     length: int,
-    other: float,
-    rng: np.random.Generator,
 ) -> Iterator[Rows]:
     """Fill rows with whole documents, without end.
 
@@ -99,8 +114,6 @@ def pack(
         tokenizer: Turns pieces into ids.
         rows: Rows per batch.
         length: Tokens per row.
-        other: Share of the tokens outside answers that are learnt as well (0 to 1).
-        rng: Source of chance for ``other``.
 
     Yields:
         Batches.
@@ -132,10 +145,7 @@ def pack(
                 batch["positions"][row, span] = document.positions
                 batch["owner"][row, span] = owner
                 batch["branch"][row, span] = document.branch
-                learn = document.answer | (rng.random(size) < other)
-                learn[0] = False  # nothing stands before it
-                learn[1:] &= document.branch[1:] == document.branch[:-1]
-                batch["learn"][row, span] = learn
+                batch["learn"][row, span] = document.answer
                 batch["facts"][row, span] = np.where(document.answer, document.fact, -1)
                 start, owner = start + size, owner + 1
         yield Rows(**{k: torch.from_numpy(v) for k, v in batch.items()})

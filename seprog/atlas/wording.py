@@ -40,6 +40,20 @@ QUESTION_FRAMES = (
     "By what name do you know {n}? {o}.",
 )
 """Sentences around a noun phrase ``{n}`` for the object; for training only."""
+INVERSE_FRAMES = (
+    "{o} is {h} {s}.",
+    "{o} is known as {h} {s}.",
+    "{o} is called {h} {s}.",
+    "People know {o} as {h} {s}.",
+    "It is known that {o} is {h} {s}.",
+    "As for {o}, it is {h} {s}.",
+    "{o} is {h} which {t}? {s}.",
+    "Do you know {h} which {t} {o} is? {s}.",
+    "Please name the {t}, {o} is {h} it? {s}.",
+    "Which is the {t}, if {o} is {h} it? {s}.",
+)
+"""Sentences around the head ``{h}`` of a noun phrase that ends with the subject, of type ``{t}``,
+which ask for that subject; for training only."""
 
 
 def normal(phrasing: str) -> str:
@@ -79,6 +93,23 @@ def framed(relation: Relation) -> tuple[str, ...]:
         for frame in STATEMENT_FRAMES + QUESTION_FRAMES
     )
     return tuple(dict.fromkeys(p for p in made if normal(p) not in held_out(relation)))
+
+
+@cache
+def inversions(relation: Relation, split: Split) -> tuple[str, ...]:
+    """Phrasings that ask for the subject; in training also those made of a noun and a frame."""
+    listed = relation.inverses[split]
+    if split != "train" or not listed:
+        return listed
+    heads = [n.removesuffix(" {s}") for n in nouns(relation, split) if n.endswith(" {s}")]
+    heads = [h for h in heads if normal(f"{{o}} is {h} {{s}}.") not in held_out(relation)]
+    made = (
+        frame.replace("{h}", head).replace("{t}", relation.subject)
+        for head in heads
+        for frame in INVERSE_FRAMES
+    )
+    fresh = (p for p in made if normal(p) not in held_out(relation))
+    return tuple(dict.fromkeys([*listed, *listed, *listed, *fresh]))
 
 
 def phrasings(
@@ -188,7 +219,7 @@ def say_query(
     if query.inverse:
         options = [
             tidy(p.replace("{o}", subject).removesuffix("{s}.").rstrip())
-            for p in _mixed(relation.inverses[split], relation, rng, noise)
+            for p in _mixed(inversions(relation, split), relation, rng, noise)
         ]
     else:
         said = _mixed(phrasings(relation, split, rng), relation, rng, noise)

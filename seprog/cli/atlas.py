@@ -41,12 +41,6 @@ def build(
     open_book: Annotated[
         float, typer.Option(min=0.0, max=1.0, metavar="X", help="Share of open-book documents.")
     ] = 0.2,
-    other: Annotated[
-        float,
-        typer.Option(
-            min=0.0, max=1.0, metavar="X", help="Share of tokens outside answers learnt as well."
-        ),
-    ] = 0.05,
     start_from: Annotated[
         Path | None,
         typer.Option(
@@ -71,7 +65,6 @@ def build(
         lr=lr,
         decay=decay,
         open_book=open_book,
-        other=other,
         seed=seed,
         threads=threads,
     )

@@ -27,7 +27,7 @@ from seprog.errors import FingerprintMismatch, InputError
 from seprog.gate.calibration import Calibration
 from seprog.gate.retriever import Retriever
 from seprog.gate.scorer import PairScorer
-from seprog.gate.words import WordIndex
+from seprog.gate.words import WordIndex, cue
 from seprog.memory import VectorIndex
 from seprog.text_encoder import TextEncoder
 from seprog.types import Candidate, Edit, GateDecision
@@ -148,7 +148,7 @@ class ScopeGate(nn.Module):
         """
         limit = self.calibration.threshold if threshold is None else threshold
         found: list[dict[str, Candidate]] = [{} for _ in queries]
-        frontier = [(i, query) for i, query in enumerate(queries)]
+        frontier = [(i, query, query) for i, query in enumerate(queries)]
         for hop in range(self.config.hops):
             if not frontier or not shelf.edits:
                 break
@@ -162,18 +162,19 @@ class ScopeGate(nn.Module):
 
     def _hop(
         self,
-        frontier: Sequence[tuple[int, str]],
+        frontier: Sequence[tuple[int, str, str]],
         found: list[dict[str, Candidate]],
         shelf: Shelf,
         limit: float,
         hop: int,
-    ) -> list[tuple[int, str]]:
-        """Score what is near each text, note it, and return the texts to go on from."""
-        fired = [{id_ for id_, c in found[row].items() if c.fired} for row, _ in frontier]
-        near = self._near([text for _, text in frontier], shelf, fired, self.config.floor)
+    ) -> list[tuple[int, str, str]]:
+        """Score what is near each text, note it, and return the texts to go on from, with cues."""
+        fired = [{id_ for id_, c in found[row].items() if c.fired} for row, _, _ in frontier]
+        _, texts, cues = zip(*frontier, strict=True)
+        near = self._near(texts, cues, shelf, fired, self.config.floor)
         pairs = [
             (row, text, edit)
-            for (row, text), edits in zip(frontier, near, strict=True)
+            for (row, text, _), edits in zip(frontier, near, strict=True)
             for edit in edits
         ]
         if not pairs:
@@ -188,20 +189,28 @@ class ScopeGate(nn.Module):
             if known is None or (fired and not known.fired):
                 found[row][edit.id] = Candidate(edit, probability, fired, hop)
                 if fired:
-                    onward.append((row, f"{text} {edit.statement}"))
+                    onward.append((row, f"{text} {edit.statement}", cue(text, edit.statement)))
         return onward
 
     def _near(
-        self, texts: Sequence[str], shelf: Shelf, without: Sequence[set[str]], floor: float
+        self,
+        texts: Sequence[str],
+        cues: Sequence[str],
+        shelf: Shelf,
+        without: Sequence[set[str]],
+        floor: float,
     ) -> list[list[Edit]]:
-        """Per text, the edits worth scoring, save those ``without``: by key and by rare words."""
+        """Per text, the edits worth scoring, save those ``without``: by key and by rare words.
+
+        The words are those of the text's cue: the query, then what the last statement adds to it.
+        """
         spare = min(len(shelf.index) - len(shelf.edits), 1)
         by_key = shelf.index.search(self.retriever.query_keys(texts), self.config.nearest + spare)
         found = []
-        for text, near, left_out in zip(texts, by_key, without, strict=True):
+        for words, near, left_out in zip(cues, by_key, without, strict=True):
             ids = interleave(
                 [id_ for id_, cosine in near if cosine >= floor],
-                shelf.words.search(text, self.config.shared + len(left_out) + spare),
+                shelf.words.search(words, self.config.shared + len(left_out) + spare),
             )
             found.append([shelf.edits[i] for i in ids if i in shelf.edits and i not in left_out])
         return found
@@ -218,7 +227,7 @@ class ScopeGate(nn.Module):
         """
         if not shelf.edits:
             return []
-        [near] = self._near([edit.statement], shelf, [set()], floor=-1.0)
+        [near] = self._near([edit.statement], [edit.statement], shelf, [set()], floor=-1.0)
         others = [e for e in near if e.id != edit.id]
         if not others:
             return []

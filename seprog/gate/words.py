@@ -15,6 +15,12 @@ def words(text: str) -> list[str]:
     return list(dict.fromkeys(re.findall(r"\w+", text.lower())))
 
 
+def cue(text: str, statement: str) -> str:
+    """What a statement adds to a text, in words: where a chain goes on from."""
+    said = set(words(text))
+    return " ".join(w for w in words(statement) if w not in said)
+
+
 class WordIndex:
     """Statements by their words; beside the keys' index, and derived from the edits like it.
 
@@ -30,7 +36,9 @@ class WordIndex:
                 self._edits.setdefault(word, []).append(id_)
 
     def search(self, text: str, k: int) -> list[str]:
-        """The edits that share most with a text, each shared word weighing as it is rare.
+        """The edits that share the rarest word with a text, and of those the ones that share most.
+
+        A name counts for more than any number of everyday words.
 
         Args:
             text: What to look for.
@@ -39,11 +47,12 @@ class WordIndex:
         Returns:
             Ids, best first; equal ones by id.
         """
-        scores: dict[str, float] = {}
+        scores: dict[str, tuple[float, float]] = {}
         for word in words(text):
             edits = self._edits.get(word, ())
             if 0 < len(edits) <= COMMON:
                 weight = math.log(1 + self._count / len(edits))
                 for id_ in edits:
-                    scores[id_] = scores.get(id_, 0.0) + weight
-        return sorted(scores, key=lambda id_: (-scores[id_], id_))[:k]
+                    rarest, total = scores.get(id_, (0.0, 0.0))
+                    scores[id_] = max(rarest, weight), total + weight
+        return sorted(scores, key=lambda i: (-scores[i][0], -scores[i][1], i))[:k]
