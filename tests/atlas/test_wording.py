@@ -11,6 +11,7 @@ from seprog.atlas.wording import (
     FUNCTION_WORDS,
     framed,
     held_out,
+    inversions,
     normal,
     nouns,
     say_fact,
@@ -106,7 +107,7 @@ def test_queries_nest_their_hops_and_turn_around(split: Split) -> None:
         inverse = say_query(WORLD, Query("Lima", ("capital",), inverse=True), split, rng)
         assert any(
             inverse == tidy(p.replace("{o}", "Lima").removesuffix(" {s}."))
-            for p in capital.inverses[split]
+            for p in inversions(capital, split)
         )
 
 
