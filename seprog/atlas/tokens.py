@@ -64,7 +64,7 @@ def spellings(tokenizer: PreTrainedTokenizerFast, rng: random.Random, each: int 
     texts = [t for t in texts if t.strip().isalpha() and t.isascii()]
     starts = [t for t in texts if t.startswith(" ")]
     tails = [t for t in texts if not t.startswith(" ")]
-    drawn = [(rng.choice(starts), t) for t in tails * each * 2]
+    drawn: list[tuple[str, ...]] = [(rng.choice(starts), t) for t in tails * each * 2]
     drawn += [(s, rng.choice(tails)) for s in starts * each * 2]
     drawn = [p if rng.random() < 0.5 else (*p, rng.choice(tails)) for p in drawn]
     found = tokenizer(["".join(p) for p in drawn])["input_ids"]
