@@ -51,18 +51,16 @@ def invent(type_: str, split: Split, rng: random.Random) -> str:
     Raises:
         KeyError: If things of this type cannot be invented (currencies, genres and the like).
     """
-    while True:
-        name = NAMERS[type_](rng)
-        if split_of(name) == split:
-            return name
+    return _of_split(split, lambda: NAMERS[type_](rng))
 
 
 def compose(words: Sequence[str], split: Split, rng: random.Random) -> str:
     """A name of one or two of the words, belonging to the given split."""
-    while True:
-        name = " ".join(rng.choices(words, k=rng.randint(1, 2)))
-        if split_of(name) == split:
-            return name
+    return _of_split(split, lambda: " ".join(rng.choices(words, k=rng.randint(1, 2))))
+
+
+def _of_split(split: Split, draw: Callable[[], str]) -> str:
+    return next(name for name in iter(draw, None) if split_of(name) == split)
 
 
 def counterfact(

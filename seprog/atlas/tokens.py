@@ -55,17 +55,23 @@ def train_tokenizer(corpus: Corpus, vocabulary: int, documents: int) -> PreTrain
     )
 
 
-def spellings(tokenizer: PreTrainedTokenizerFast, rng: random.Random, each: int = 6) -> list[str]:
-    """Invented words, so that the rarest token, too, stands in some ``each`` of them.
+def spellings(tokenizer: PreTrainedTokenizerFast, rng: random.Random, each: int = 12) -> list[str]:
+    """Invented words in which rare tokens stand as often as frequent ones.
 
-    Only words that the tokenizer takes apart into the very tokens they were made of are kept.
+    Args:
+        tokenizer: Its tokens that are letters only are put together, two or three at a time.
+        rng: Source of chance.
+        each: Words drawn per token (>= 1).
+
+    Returns:
+        The words that the tokenizer takes apart into the very tokens they were made of.
     """
     texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
     texts = [t for t in texts if t.strip().isalpha() and t.isascii()]
     starts = [t for t in texts if t.startswith(" ")]
     tails = [t for t in texts if not t.startswith(" ")]
-    drawn: list[tuple[str, ...]] = [(rng.choice(starts), t) for t in tails * each * 2]
-    drawn += [(s, rng.choice(tails)) for s in starts * each * 2]
+    drawn: list[tuple[str, ...]] = [(rng.choice(starts), t) for t in tails * each]
+    drawn += [(s, rng.choice(tails)) for s in starts * each]
     drawn = [p if rng.random() < 0.5 else (*p, rng.choice(tails)) for p in drawn]
     found = tokenizer(["".join(p) for p in drawn])["input_ids"]
     same = (tokenizer.batch_decode([[i] for i in ids]) for ids in found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from seprog.atlas.world import SPLITS, Fact, Query, Relation, Split, World, asks, fill, tidy
@@ -69,6 +69,11 @@ def held_out(relation: Relation) -> frozenset[str]:
     return frozenset(normal(p) for t in tables for s in SPLITS if s != "train" for p in t[s])
 
 
+def _sayable(relation: Relation, texts: Iterable[str]) -> tuple[str, ...]:
+    """Those that are not held out, each once."""
+    return tuple(dict.fromkeys(t for t in texts if normal(t) not in held_out(relation)))
+
+
 @cache
 def nouns(relation: Relation, split: Split) -> tuple[str, ...]:
     """Noun phrases for the object; in training also those that open a statement."""
@@ -79,9 +84,7 @@ def nouns(relation: Relation, split: Split) -> tuple[str, ...]:
         re.fullmatch(r"The (.*\{s\}.*?) (?:is|are|is called)(?: the)? \{o\}\.", p)
         for p in relation.phrasings[split]
     )
-    derived = [f"the {m[1]}" for m in found if m]
-    derived = [n for n in derived if normal(n) not in held_out(relation)]
-    return tuple(dict.fromkeys([*listed, *derived]))
+    return _sayable(relation, [*listed, *(f"the {m[1]}" for m in found if m)])
 
 
 @cache
@@ -92,7 +95,7 @@ def framed(relation: Relation) -> tuple[str, ...]:
         for noun in nouns(relation, "train")
         for frame in STATEMENT_FRAMES + QUESTION_FRAMES
     )
-    return tuple(dict.fromkeys(p for p in made if normal(p) not in held_out(relation)))
+    return _sayable(relation, made)
 
 
 @cache
@@ -108,8 +111,7 @@ def inversions(relation: Relation, split: Split) -> tuple[str, ...]:
         for head in heads
         for frame in INVERSE_FRAMES
     )
-    fresh = (p for p in made if normal(p) not in held_out(relation))
-    return tuple(dict.fromkeys([*listed, *listed, *listed, *fresh]))
+    return _sayable(relation, [*listed, *made])
 
 
 def phrasings(

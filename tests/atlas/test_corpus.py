@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from seprog.atlas.corpus import Corpus, Document
-from seprog.atlas.tokens import END, Rows, pack, train_tokenizer
+from seprog.atlas.tokens import END, Rows, pack, spellings, train_tokenizer
 from seprog.atlas.wording import held_out, normal, say_fact
 from seprog.atlas.world import Query, load_world, split_of
 
@@ -152,6 +152,20 @@ def test_only_answers_are_learnt(tokenizer: PreTrainedTokenizerFast, rows: Rows)
             [int(rows.ids[r, c]) for r, c in row.tolist()], skip_special_tokens=True
         )
         assert f"{corpus.answers[fact]}." in text
+
+
+def test_names_are_spelled_from_tokens_of_every_kind(tokenizer: PreTrainedTokenizerFast) -> None:
+    made = spellings(tokenizer, random.Random(0))
+    assert all(2 <= len(tokenizer(w).input_ids) <= 3 and w.isalpha() for w in made)
+    letters = [t for i in range(len(tokenizer)) if (t := tokenizer.decode([i])).strip().isalpha()]
+    used = {i for w in made for i in tokenizer(w).input_ids}
+    assert len(used) > 0.7 * len(letters)
+    corpus = Corpus(WORLD, random.Random(1), words=made)
+    facts = [f for _ in range(300) for f in corpus._statements()]
+    invented = {n for f in facts for n in (f.subject, f.object)} - corpus.real
+    spelled = {n for n in invented if set(n.split()) <= set(made)}
+    assert 0.35 < len(spelled) / len(invented) < 0.65
+    assert all(split_of(n) == "train" for n in spelled)
 
 
 def test_no_document_sees_another(rows: Rows) -> None:

@@ -82,6 +82,20 @@ def test_framed_phrasings_are_new_and_not_held_out(relation: Relation) -> None:
     assert not {normal(n) for n in nouns(relation, "train")} & held_out(relation)
 
 
+@pytest.mark.parametrize("relation", WORLD.relations.values(), ids=list(WORLD.relations))
+def test_framed_inversions_are_new_and_not_held_out(relation: Relation) -> None:
+    found = inversions(relation, "train")
+    listed = relation.inverses["train"]
+    assert set(listed) <= set(found) and len(set(found)) == len(found)
+    assert bool(found) == relation.one_to_one
+    ends = any(n.endswith(" {s}") for n in nouns(relation, "train"))
+    assert (len(found) > 30) == (relation.one_to_one and ends)
+    assert all(f.endswith(" {s}.") and f.count("{s}") == f.count("{o}") == 1 for f in found)
+    # not even inside a longer sentence, save what the tables themselves say in training
+    made = [normal(f) for f in found if f not in listed]
+    assert not [f for f in made if any(form in f for form in held_out(relation) if "{o}" in form)]
+
+
 def test_what_is_normal_does_not_depend_on_case_points_and_articles() -> None:
     assert normal("What is the capital of {s}? {o}.") == "what is capital of {s} {o}"
     assert normal("{s}'s capital") == normal("{s} 's the Capital")
@@ -109,6 +123,7 @@ def test_queries_nest_their_hops_and_turn_around(split: Split) -> None:
             inverse == tidy(p.replace("{o}", "Lima").removesuffix(" {s}."))
             for p in inversions(capital, split)
         )
+    assert split == "train" or inversions(capital, split) == capital.inverses[split]
 
 
 def test_a_prompt_can_be_avoided() -> None:

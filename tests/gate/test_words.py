@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seprog.gate import Shelf, WordIndex, interleave
-from seprog.gate.words import COMMON, words
+from seprog.gate.words import COMMON, cue, words
 from seprog.types import Edit
 
 EDITS = {
@@ -28,6 +28,19 @@ def test_a_rare_word_weighs_more_than_frequent_ones() -> None:
     many = {f"{i:03}": f"The home and place of person{i} is here." for i in range(COMMON)}
     index = WordIndex(many | {"x": "Quux."})
     assert index.search("the home and place of quux", 1) == ["x"]
+
+
+def test_a_name_outranks_any_number_of_everyday_words() -> None:
+    said = {f"{i:02}": f"The town in which person{i} was born is town{i}." for i in range(12)}
+    index = WordIndex(said | {"x": "Where is Quux? Ur.", "y": "Quux has a mayor."})
+    assert index.search("the town in which person was born is quux", 2) == ["x", "y"]
+
+
+def test_a_cue_is_what_a_statement_adds() -> None:
+    text = "Who rules the home of Ann?"
+    assert words(cue(text, EDITS["ann"])) == ["is", "zed"]
+    assert cue(text, text) == ""
+    assert WordIndex(EDITS).search(cue(text, EDITS["ann"]), 8) == ["ann", "zed", "bob"]
 
 
 def test_a_word_of_too_many_edits_finds_none() -> None:
