@@ -60,6 +60,7 @@ class Corpus:
         self.answers = [self._answer(q) for q in self.closed]
         self.weights = [1.0] * len(self.closed)
         self.chains = chains(self.world)
+        self.recalls = recalls(self.world)
         self.real = {name for key, value in self.world.facts.items() for name in (key[1], value)}
 
     def _answer(self, query: Query) -> str:
@@ -104,7 +105,7 @@ class Corpus:
         rng, world = self.rng, self.world
         chained = rng.random() < 0.35
         facts = self.chain(rng.choice(self.chains)) if chained else [self._statement()]
-        while rng.random() < 0.5 and len(facts) < 5:
+        while rng.random() < 0.65 and len(facts) < 5:
             same = rng.choice(facts)
             facts.append(self._statement(beside=same if rng.random() < 0.5 else None))
         facts = self._renamed(facts) if self.words else facts
@@ -126,6 +127,8 @@ class Corpus:
         """A counterfact; beside another one, on the same subject or of the same relation."""
         rng, world = self.rng, self.world
         if beside is None:
+            if rng.random() < 0.5:
+                return self._recalled()
             return self._counterfact(self._relation())
         relation = world.relations[beside.relation]
         if rng.random() < 0.5:
@@ -133,7 +136,15 @@ class Corpus:
         other = world.relations[rng.choice(world.continuations(relation.subject))]
         return self._counterfact(other, beside.subject)
 
-    def _counterfact(self, relation: Relation, subject: str | None = None) -> Fact:
+    def _recalled(self) -> Fact:
+        """A counterfact about whose object the tables say something, each saying as often."""
+        bridge, type_ = self.rng.choice(self.recalls)
+        leading = [r for r in self.world.relations.values() if r.object == type_]
+        return self._counterfact(self.rng.choice(leading), object=bridge)
+
+    def _counterfact(
+        self, relation: Relation, subject: str | None = None, object: str | None = None
+    ) -> Fact:
         """Real subjects more often than in edits: what is known is the hard thing to overrule."""
         return counterfact(
             self.world,
@@ -141,6 +152,7 @@ class Corpus:
             SPLIT,
             self.rng,
             subject=subject,
+            object=object,
             invented_subject=0.4,
             invented_object=0.4,
         )
@@ -167,31 +179,39 @@ class Corpus:
         kind = rng.random()
         fact = rng.choice(facts)
         relation = self.world.relations[fact.relation]
-        if kind < 0.06:
+        options = self.world.continuations(relation.object)
+        if kind < 0.05:
             return rng.choice(self.closed)
-        if kind < 0.12:
+        if kind < 0.1:
             other = rng.choice(self.world.continuations(relation.subject))
             return Query(fact.subject, (other,))
-        if kind < 0.34 and relation.one_to_one:
+        if kind < 0.17 and options:
+            return Query(fact.object, (rng.choice(options),))
+        if kind < 0.36 and relation.one_to_one:
             return Query(fact.object, (fact.relation,), inverse=True)
-        if kind < 0.72 and (options := self.world.continuations(relation.object)):
-            return self._walk(fact, options, facts)
+        subjects = {f.subject for f in facts}
+        walkable = [f for f in facts if f.object in subjects or self._onward(f)]
+        if kind < 0.8 and walkable:
+            return self._walk(rng.choice(walkable), facts)
         return Query(fact.subject, (fact.relation,))
 
-    def _walk(self, fact: Fact, options: list[str], facts: Sequence[Fact]) -> Query:
+    def _onward(self, fact: Fact) -> list[str]:
+        """What the tables say about the fact's object."""
+        options = self.world.continuations(self.world.relations[fact.relation].object)
+        return [r for r in options if self.world.answer(Query(fact.object, (r,)))]
+
+    def _walk(self, fact: Fact, facts: Sequence[Fact]) -> Query:
         """Two hops or more from the fact, along the document's other facts where there are some."""
         by_subject = {f.subject: f for f in facts if f is not fact}
         path, end = [fact.relation], fact
         while (following := by_subject.get(end.object)) and len(path) < 4:
             path.append(following.relation)
             end = following
-        if len(path) > 1 and self.rng.random() < 0.85:
+        if len(path) > 1:
             length = self.rng.randint(2, len(path))
             return walk_query(self.world, fact.subject, path[:length])
-        known = [r for r in options if self.world.answer(Query(fact.object, (r,)))]
-        if not known:
-            return Query(fact.subject, (fact.relation,))
-        return walk_query(self.world, fact.subject, [fact.relation, self.rng.choice(known)])
+        onward = self.rng.choice(self._onward(fact))
+        return walk_query(self.world, fact.subject, [fact.relation, onward])
 
 
 def walk_query(world: World, start: str, path: Sequence[str]) -> Query:
@@ -221,6 +241,18 @@ def closed_book_queries(world: World) -> list[Query]:
         if world.relations[relation].one_to_one and world.answer(Query(value, (relation,), True))
     ]
     return list(dict.fromkeys(queries))
+
+
+@cache
+def recalls(world: World) -> list[tuple[str, str]]:
+    """Name and type of what a relation may lead to, once for each thing the tables say of it."""
+    return [
+        (name, type_)
+        for type_ in dict.fromkeys(r.object for r in world.relations.values())
+        for name in world.objects(type_)
+        for relation in world.continuations(type_)
+        if world.answer(Query(name, (relation,)))
+    ]
 
 
 @cache
