@@ -94,11 +94,14 @@ class Scenario:
                 yield Probe("composed", prompt, outcome.answer, outcome.used)
 
     def near_misses(self, rng: random.Random, facts: Sequence[Fact]) -> Iterator[Probe]:
-        """Same subject, another relation; or same relation, another subject."""
+        """Same subject, another relation; or same relation, another subject or object."""
         for fact in facts:
             relation = self.world.relations[fact.relation]
             others = [n for n in self.world.continuations(relation.subject) if n != fact.relation]
-            if others and rng.random() < 0.6:
+            if relation.one_to_one and rng.random() < 0.3:
+                object_ = rng.choice(self.world.objects(relation.object))
+                query = Query(object_, (fact.relation,), inverse=True)
+            elif others and rng.random() < 0.6:
                 query = Query(fact.subject, (rng.choice(others),))
             else:
                 query = Query(self._other_subject(fact, rng), (fact.relation,))

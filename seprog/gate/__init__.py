@@ -2,7 +2,7 @@
 
 from seprog.gate.calibration import Calibration, fit_threshold, wilson
 from seprog.gate.gate import GateConfig, ScopeGate, Shelf, interleave
-from seprog.gate.words import WordIndex
+from seprog.gate.words import WordIndex, cue
 
 __all__ = [
     "Calibration",
@@ -10,6 +10,7 @@ __all__ = [
     "ScopeGate",
     "Shelf",
     "WordIndex",
+    "cue",
     "fit_threshold",
     "interleave",
     "wilson",

@@ -171,7 +171,7 @@ class ScopeGate(nn.Module):
         """Score what is near each text, note it, and return the texts to go on from, with cues."""
         fired = [{id_ for id_, c in found[row].items() if c.fired} for row, _, _ in frontier]
         _, texts, cues = zip(*frontier, strict=True)
-        near = self._near(texts, cues, shelf, fired, self.config.floor)
+        near = self.near(texts, cues, shelf, fired, self.config.floor)
         pairs = [
             (row, text, edit)
             for (row, text, _), edits in zip(frontier, near, strict=True)
@@ -192,7 +192,7 @@ class ScopeGate(nn.Module):
                     onward.append((row, f"{text} {edit.statement}", cue(text, edit.statement)))
         return onward
 
-    def _near(
+    def near(
         self,
         texts: Sequence[str],
         cues: Sequence[str],
@@ -200,9 +200,17 @@ class ScopeGate(nn.Module):
         without: Sequence[set[str]],
         floor: float,
     ) -> list[list[Edit]]:
-        """Per text, the edits worth scoring, save those ``without``: by key and by rare words.
+        """Per text, the edits worth scoring: near in meaning, or sharing rare words.
 
-        The words are those of the text's cue: the query, then what the last statement adds to it.
+        Args:
+            texts: Queries, each perhaps followed by the statements that fired before.
+            cues: Where words are looked up: the query, then what the last statement adds to it.
+            shelf: The edits that may fire.
+            without: Per text, ids to leave out: what fired before.
+            floor: Cosine below which a near edit is left out (-1 to 1).
+
+        Returns:
+            Edits, best first.
         """
         spare = min(len(shelf.index) - len(shelf.edits), 1)
         by_key = shelf.index.search(self.retriever.query_keys(texts), self.config.nearest + spare)
@@ -227,7 +235,7 @@ class ScopeGate(nn.Module):
         """
         if not shelf.edits:
             return []
-        [near] = self._near([edit.statement], [edit.statement], shelf, [set()], floor=-1.0)
+        [near] = self.near([edit.statement], [edit.statement], shelf, [set()], floor=-1.0)
         others = [e for e in near if e.id != edit.id]
         if not others:
             return []

@@ -17,15 +17,7 @@ from torch import Tensor
 from seprog.atlas.fiction import counterfact
 from seprog.atlas.scenario import Probe, Scenario, make_scenario
 from seprog.atlas.world import Fact, Split, load_world
-from seprog.gate import (
-    GateConfig,
-    ScopeGate,
-    Shelf,
-    WordIndex,
-    fit_threshold,
-    interleave,
-    wilson,
-)
+from seprog.gate import GateConfig, ScopeGate, Shelf, cue, fit_threshold, wilson
 from seprog.text_encoder import TextEncoder
 from seprog.training.checkpoint import (
     load_checkpoint,
@@ -81,37 +73,53 @@ class Group:
     same: tuple[bool, ...]
 
 
-def stages(scenario: Scenario, probe: Probe) -> list[tuple[str, Fact | None, bool]]:
-    """What the gate is asked in the course of one probe.
+@dataclass(frozen=True)
+class Stage:
+    """What the gate is asked at one hop.
 
-    Returns:
-        ``(text, the edit that should fire, whether it is the same question)``; the last stage of a
-        probe has no edit left to fire.
+    Args:
+        text: The query, followed by the statements that fired before.
+        fact: The edit that should fire now, if any is left.
+        same: Whether that edit answers the very question of the text.
+        told: The edits that fired before, in order.
+        cue: Where rare words are looked up; ``None`` means the text.
     """
-    text = probe.prompt
-    found: list[tuple[str, Fact | None, bool]] = []
-    for fact in probe.used:
-        found.append((text, fact, probe.kind in ("rewrite", "paraphrase")))
-        text = f"{text} {scenario.statement(fact)}"
-    return [*found, (text, None, False)]
+
+    text: str
+    fact: Fact | None = None
+    same: bool = False
+    told: tuple[Fact, ...] = ()
+    cue: str | None = None
 
 
-def training_texts(scenario: Scenario, rng: random.Random) -> list[tuple[str, Fact | None, bool]]:
+def stages(scenario: Scenario, probe: Probe) -> list[Stage]:
+    """What the gate is asked in the course of one probe; no edit is left to fire at the last."""
+    same = probe.kind in ("rewrite", "paraphrase")
+    text, words = probe.prompt, None
+    found: list[Stage] = []
+    for i, fact in enumerate(probe.used):
+        found.append(Stage(text, fact, same, probe.used[:i], words))
+        statement = scenario.statement(fact)
+        text, words = f"{text} {statement}", cue(text, statement)
+    return [*found, Stage(text, told=probe.used, cue=words)]
+
+
+def training_stages(scenario: Scenario, rng: random.Random) -> list[Stage]:
     """Every stage of every probe, and statements that contradict an edit, in random order."""
     facts = list(scenario.facts.values())
     probes = list(scenario.in_scope(rng)) + list(scenario.near_misses(rng, facts))
     for _ in range(4):
         probes += scenario.composed(rng)
     probes += scenario.far(rng, len(facts) // 3)
-    texts = [stage for probe in probes for stage in stages(scenario, probe)]
+    found = [stage for probe in probes for stage in stages(scenario, probe)]
     for fact in rng.sample(facts, len(facts) // 5):
         relation = scenario.world.relations[fact.relation]
         other = counterfact(scenario.world, relation, scenario.split, rng, subject=fact.subject)
         paraphrases = scenario.in_scope(rng, [fact])
         prompts = [p.prompt for p in paraphrases if p.kind in ("rewrite", "paraphrase")]
-        texts.append((f"{rng.choice(prompts)} {other.object}.", fact, True))
-    rng.shuffle(texts)
-    return texts
+        found.append(Stage(f"{rng.choice(prompts)} {other.object}.", fact, same=True))
+    rng.shuffle(found)
+    return found
 
 
 def as_edits(scenario: Scenario) -> dict[Fact, Edit]:
@@ -167,66 +175,83 @@ def train_retriever(
 def mine(
     gate: ScopeGate, config: GateTraining, rng: random.Random
 ) -> tuple[list[Group], dict[str, float]]:
-    """Train the retriever, then collect for each text the edits nearest to it.
+    """Train the retriever, then collect for each stage the edits that the gate would score.
 
     Returns:
-        Groups for the scorer, and how well the retriever does on them.
+        Groups for the scorer, and how well the search does on them.
     """
-    worlds = [(s, as_edits(s), training_texts(s, rng)) for s in scenarios(config)]
-    vectors = [
-        (
-            gate.encoder.encode([e.statement for e in edits.values()]),
-            gate.encoder.encode([text for text, _, _ in texts]),
-        )
-        for _, edits, texts in worlds
-    ]
+    worlds = [(s, as_edits(s), training_stages(s, rng)) for s in scenarios(config)]
     x, y, owner = [], [], []
-    for (_, edits, texts), (keys, queries) in zip(worlds, vectors, strict=True):
+    for number, (_, edits, asked) in enumerate(worlds):
         place = {fact: i for i, fact in enumerate(edits)}
-        rows = [(i, place[f]) for i, (_, f, _) in enumerate(texts) if f is not None]
-        x.append(queries[[i for i, _ in rows]])
+        rows = [(stage.text, place[stage.fact]) for stage in asked if stage.fact is not None]
+        keys = gate.encoder.encode([e.statement for e in edits.values()])
+        x.append(gate.encoder.encode([text for text, _ in rows]))
         y.append(keys[[j for _, j in rows]])
-        owner += [j + 10**6 * len(x) for _, j in rows]
+        owner += [j + 10**6 * number for _, j in rows]
     loss = train_retriever(gate, np.concatenate(x), np.concatenate(y), owner, config.seed)
     groups, hits = [], []
-    for (_, edits, texts), (keys, queries) in zip(worlds, vectors, strict=True):
-        with torch.no_grad():
-            q = gate.retriever.project_queries(torch.from_numpy(queries))
-            k = gate.retriever.project_edits(torch.from_numpy(keys))
-            near = (q @ k.T).topk(gate.config.nearest).indices.tolist()
-        facts = list(edits)
-        shelf = WordIndex({str(i): e.statement for i, e in enumerate(edits.values())})
-        for (text, fact, same), rows in zip(texts, near, strict=True):
-            shared = [int(i) for i in shelf.search(text, gate.config.shared)]
-            candidates = [facts[r] for r in interleave(rows, shared)]
-            if fact is not None:
-                hits.append(fact in candidates)
-            groups.append(_group(text, fact, same, candidates, edits, config, rng))
+    for _, edits, asked in worlds:
+        shelf = gate.shelf(list(edits.values()))
+        near = gate.near(
+            [stage.text for stage in asked],
+            [stage.text if stage.cue is None else stage.cue for stage in asked],
+            shelf,
+            [{edits[f].id for f in stage.told} for stage in asked],
+            floor=-1.0,
+        )
+        for stage, candidates in zip(asked, near, strict=True):
+            right = None if stage.fact is None else edits[stage.fact]
+            if right is not None:
+                hits.append(right in candidates)
+            groups.append(_group(stage, right, candidates, config, rng))
     rng.shuffle(groups)
     return groups, {"retriever_loss": loss, "retrieved": float(np.mean(hits))}
 
 
 def _group(
-    text: str,
-    fact: Fact | None,
-    same: bool,
-    candidates: Sequence[Fact],
-    edits: dict[Fact, Edit],
+    stage: Stage,
+    right: Edit | None,
+    candidates: Sequence[Edit],
     config: GateTraining,
     rng: random.Random,
 ) -> Group:
-    """One right edit, if there is one, and wrong ones: the nearest, and one at random."""
-    told = [c for c in candidates if edits[c].statement not in text and c != fact]
-    wrong = told[: config.negatives - 1]
-    rest = told[config.negatives - 1 :]
-    wrong += [rng.choice(rest)] if rest else []
-    right = [fact] if fact is not None else []
+    """The right edit, if there is one, and wrong ones: the nearest, and one at random."""
+    others = [c for c in candidates if c != right]
+    near, rest = others[: config.negatives - 1], others[config.negatives - 1 :]
+    wrong = near + ([rng.choice(rest)] if rest else [])
+    edits = [*([right] if right else []), *wrong]
     return Group(
-        text,
-        tuple(edits[f].statement for f in [*right, *wrong]),
-        tuple([True] * len(right) + [False] * len(wrong)),
-        tuple([same] * len(right) + [False] * len(wrong)),
+        stage.text,
+        tuple(e.statement for e in edits),
+        tuple(e == right for e in edits),
+        tuple(e == right and stage.same for e in edits),
     )
+
+
+def unsure(
+    gate: ScopeGate, groups: Sequence[Group], rng: random.Random, sure: float = 0.05
+) -> list[Group]:
+    """Groups that the gate does not yet decide with confidence, and as many others.
+
+    Args:
+        gate: Trained before.
+        groups: To choose from.
+        rng: Source of chance.
+        sure: How far a probability may be from the truth (0 to 1).
+
+    Returns:
+        The groups chosen, in random order.
+    """
+    texts = [g.text for g in groups for _ in g.edits]
+    scores = gate.scorer.probabilities(texts, [e for g in groups for e in g.edits])[:, 0]
+    truth = torch.tensor([float(s) for g in groups for s in g.scope])
+    off = ((scores - truth).abs() > sure).split([len(g.edits) for g in groups])
+    hard = [g for g, wrong in zip(groups, off, strict=True) if wrong.any()]
+    easy = [g for g, wrong in zip(groups, off, strict=True) if not wrong.any()]
+    chosen = hard + rng.sample(easy, min(len(hard), len(easy)))
+    rng.shuffle(chosen)
+    return chosen
 
 
 def scorer_loss(gate: ScopeGate, groups: Sequence[Group]) -> Tensor:
@@ -248,8 +273,8 @@ def train_gate(
         out: Folder that the gate is written to.
         run_folder: Folder for checkpoint and log; a stopped run goes on from there.
         config: How.
-        start_from: Folder of a gate trained before, to go on from; ``None`` starts from the
-            encoder as it is.
+        start_from: Folder of a gate trained before, to go on from with what it is not sure of;
+            ``None`` starts from the encoder as it is.
 
     Returns:
         The gate.
@@ -264,8 +289,10 @@ def train_gate(
     else:
         gate = ScopeGate.from_pretrained(start_from, TextEncoder())
     run = Run(run_folder, "gate", config.steps)
-    groups, facts = mine(gate, config, random.Random(config.seed))
-    run.report(0, **facts)
+    rng = random.Random(config.seed)
+    mined, facts = mine(gate, config, rng)
+    groups = mined if start_from is None else unsure(gate, mined, rng)
+    run.report(0, **facts, unsure=len(groups) / len(mined) / 2)
     scorer = gate.scorer.requires_grad_(True)
     optimizer = torch.optim.AdamW(scorer.parameters(), lr=config.lr, weight_decay=0.01)
     start = 0
@@ -293,7 +320,7 @@ def train_gate(
         if step % 20 == 0:
             run.report(step, loss=running)
     gate.requires_grad_(False)
-    gate.config = replace(gate.config, floor=fit_floor(gate, groups[:2000]))
+    gate.config = replace(gate.config, floor=fit_floor(gate, mined[:2000]))
     report = calibrate_on_scenario(gate, edits=1000, rate=0.01, seed=config.seed + 1)
     run.report(config.steps, **report)
     gate.save_pretrained(out)

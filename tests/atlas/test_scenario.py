@@ -170,6 +170,7 @@ def test_near_misses_are_near(scenario: Scenario, queries: list[Query]) -> None:
     found = pairs(scenario.near_misses(random.Random(0), list(scenario.facts.values())), queries)
     shared = [q.start in subjects for q, _ in found]
     assert 0 < sum(shared) < len(shared)
+    assert 0 < sum(q.inverse for q, _ in found) < len(found) / 4
     assert all(same or q.path[0] in relations for same, (q, _) in zip(shared, found, strict=True))
 
 

@@ -12,19 +12,21 @@ import torch
 
 from seprog.atlas.scenario import Probe, make_scenario
 from seprog.atlas.world import load_world
-from seprog.gate import ScopeGate
+from seprog.gate import ScopeGate, cue
 from seprog.text_encoder import TextEncoder
 from seprog.training import gate as training
 from seprog.training.gate import (
     GateTraining,
     Group,
+    Stage,
     calibrate_on_scenario,
     mine,
     scorer_loss,
     stages,
     train_gate,
     train_retriever,
-    training_texts,
+    training_stages,
+    unsure,
 )
 from tests.conftest import make_gate
 
@@ -35,21 +37,21 @@ def test_a_probe_is_asked_once_more_than_it_has_edits() -> None:
     scenario = make_scenario(load_world(), "train", 20, random.Random(0))
     one, two = islice(scenario.facts.values(), 2)
     told = [scenario.statement(one), scenario.statement(two)]
-    assert stages(scenario, Probe("composed", "Who?", "x", (one, two))) == [
-        ("Who?", one, False),
-        (f"Who? {told[0]}", two, False),
-        (f"Who? {told[0]} {told[1]}", None, False),
-    ]
-    assert stages(scenario, Probe("paraphrase", "Who?", "x", (one,)))[0] == ("Who?", one, True)
-    assert stages(scenario, Probe("far", "Who?", None)) == [("Who?", None, False)]
+    first, second, last = stages(scenario, Probe("composed", "Who?", "x", (one, two)))
+    assert first == Stage("Who?", one)
+    text = f"Who? {told[0]}"
+    assert second == Stage(text, two, told=(one,), cue=cue("Who?", told[0]))
+    assert last == Stage(f"{text} {told[1]}", told=(one, two), cue=cue(text, told[1]))
+    assert stages(scenario, Probe("paraphrase", "Who?", "x", (one,)))[0] == Stage("Who?", one, True)
+    assert stages(scenario, Probe("far", "Who?", None)) == [Stage("Who?")]
 
 
 def test_texts_to_train_on_are_in_and_out_of_scope() -> None:
     scenario = make_scenario(load_world(), "train", 40, random.Random(0))
-    texts = training_texts(scenario, random.Random(1))
-    assert {f for _, f, _ in texts if f} == set(scenario.facts.values())
-    assert sum(f is None for _, f, _ in texts) > 40
-    contradictions = [t for t, f, same in texts if same and f and t.endswith(".")]
+    asked = training_stages(scenario, random.Random(1))
+    assert {s.fact for s in asked if s.fact} == set(scenario.facts.values())
+    assert sum(s.fact is None for s in asked) > 40
+    contradictions = [s.text for s in asked if s.same and s.fact and s.text.endswith(".")]
     assert len(contradictions) >= 8
 
 
@@ -93,6 +95,23 @@ def test_the_loss_prefers_right_decisions(
         monkeypatch.setattr(tiny_gate.scorer, "forward", lambda *_, x=logits: x)
         right = torch.nn.functional.softplus(torch.tensor(-3.0 * sign))
         assert scorer_loss(tiny_gate, [group]).item() == pytest.approx(1.25 * right.item())
+
+
+def test_what_the_gate_is_unsure_of_is_chosen(
+    tiny_gate: ScopeGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def probabilities(texts: list[str], edits: list[str]) -> torch.Tensor:
+        right = torch.tensor([[float(text != "hard" or edit != "b")] * 2 for text, edit in pairs])
+        assert pairs == list(zip(texts, edits, strict=True))
+        return right * 0.98 + 0.01
+
+    groups = [Group("hard", ("a", "b"), (True, True), (True, False))]
+    groups += [Group(str(i), ("a",), (True,), (True,)) for i in range(5)]
+    pairs = [(g.text, e) for g in groups for e in g.edits]
+    monkeypatch.setattr(tiny_gate.scorer, "probabilities", probabilities)
+    chosen = unsure(tiny_gate, groups, random.Random(0))
+    assert len(chosen) == 2 and groups[0] in chosen
+    assert not unsure(tiny_gate, groups, random.Random(0), sure=0.999)
 
 
 def test_a_gate_is_trained_calibrated_and_written(
