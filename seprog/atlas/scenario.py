@@ -50,6 +50,7 @@ class Scenario:
         facts: The edits; no two about the same thing.
         prompts: Per fact, the prompt that it was written with.
         chains: Groups of the facts in which the object of each is the subject of the next.
+        noise: Share of the queries whose phrasing is scrambled (0 to 1); for training only.
     """
 
     world: World
@@ -57,6 +58,7 @@ class Scenario:
     facts: dict[Key, Fact]
     prompts: dict[Fact, str] = field(default_factory=dict)
     chains: list[tuple[Fact, ...]] = field(default_factory=list)
+    noise: float = 0.0
 
     def statement(self, fact: Fact) -> str:
         """The text of the edit."""
@@ -67,7 +69,7 @@ class Scenario:
         for fact in facts if facts is not None else list(self.facts.values()):
             own = Query(fact.subject, (fact.relation,))
             yield Probe("rewrite", self.prompts[fact], fact.object, (fact,))
-            prompt = say_query(self.world, own, self.split, rng, avoid=self.prompts[fact])
+            prompt = self._say(own, rng, avoid=self.prompts[fact])
             yield Probe("paraphrase", prompt, fact.object, (fact,))
             yield from self._entailed(fact, rng)
 
@@ -79,7 +81,7 @@ class Scenario:
         for query in options:
             outcome = self.world.answer(query, self.facts)
             if outcome is not None and outcome.used == (fact,):
-                prompt = say_query(self.world, query, self.split, rng)
+                prompt = self._say(query, rng)
                 yield Probe("entailed", prompt, outcome.answer, (fact,))
                 return
 
@@ -90,7 +92,7 @@ class Scenario:
             query = walk_query(self.world, chain[0].subject, [f.relation for f in chain[:length]])
             outcome = self.world.answer(query, self.facts)
             if outcome is not None and outcome.used == chain[:length]:
-                prompt = say_query(self.world, query, self.split, rng)
+                prompt = self._say(query, rng)
                 yield Probe("composed", prompt, outcome.answer, outcome.used)
 
     def near_misses(self, rng: random.Random, facts: Sequence[Fact]) -> Iterator[Probe]:
@@ -106,7 +108,7 @@ class Scenario:
             else:
                 query = Query(self._other_subject(fact, rng), (fact.relation,))
             if not self._touches(query):
-                yield Probe("near_miss", say_query(self.world, query, self.split, rng), None)
+                yield Probe("near_miss", self._say(query, rng), None)
 
     def far(self, rng: random.Random, count: int) -> Iterator[Probe]:
         """What the tables say about other things."""
@@ -115,7 +117,10 @@ class Scenario:
             query = rng.choice(pool)
             if not self._touches(query):
                 count -= 1
-                yield Probe("far", say_query(self.world, query, self.split, rng), None)
+                yield Probe("far", self._say(query, rng), None)
+
+    def _say(self, query: Query, rng: random.Random, avoid: str | None = None) -> str:
+        return say_query(self.world, query, self.split, rng, avoid, self.noise)
 
     def _touches(self, query: Query) -> bool:
         """Whether any edit bears on the query or on what the query is nearly about."""
@@ -141,7 +146,12 @@ class Scenario:
 
 
 def make_scenario(
-    world: World, split: Split, size: int, rng: random.Random, chained: float = 0.3
+    world: World,
+    split: Split,
+    size: int,
+    rng: random.Random,
+    chained: float = 0.3,
+    noise: float = 0.0,
 ) -> Scenario:
     """Draw edits: false facts about real subjects, facts about invented ones, and chains.
 
@@ -151,11 +161,12 @@ def make_scenario(
         size: Number of edits (>= 1).
         rng: Source of chance.
         chained: Share of the edits that belong to chains of two to four (0 to 1).
+        noise: Share of the queries whose phrasing is scrambled (0 to 1); for training only.
 
     Returns:
         The scenario, exactly ``size`` edits.
     """
-    scenario = Scenario(world, split, {})
+    scenario = Scenario(world, split, {}, noise=noise)
     paths = [p for p in chains(world) if all(world.relations[r].object in NAMERS for r in p[:-1])]
     names = list(world.relations)
     while len(scenario.facts) < size:

@@ -27,6 +27,9 @@ MIX: dict[Kind, float] = {
 }
 """Share of each kind of prompt among the training examples."""
 
+NOISE = 0.35
+"""Share of scrambled phrasings among the training prompts, lest the few there are be learnt."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -50,7 +53,7 @@ class Example:
 def atlas_examples(world: World, split: Split, rng: random.Random) -> Iterator[Example]:
     """Examples of one split, in the proportions of ``MIX``, without end."""
     while True:
-        scenario = make_scenario(world, split, 24, rng, chained=0.5)
+        scenario = make_scenario(world, split, 24, rng, 0.5, NOISE if split == "train" else 0.0)
         facts = list(scenario.facts.values())
         probes = list(scenario.in_scope(rng)) + list(scenario.near_misses(rng, facts))
         probes += list(scenario.composed(rng)) + list(scenario.composed(rng))

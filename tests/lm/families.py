@@ -38,6 +38,7 @@ class Family:
         positions: What seprog should read.
         heads: Key/value heads it should read.
         windowed: Whether some layers have a sliding window.
+        attentions: The attention implementations that transformers offers for it.
     """
 
     config: Callable[..., Any]
@@ -45,8 +46,11 @@ class Family:
     positions: str = "rotary"
     heads: int = 2
     windowed: bool = False
+    attentions: tuple[str, ...] = ("sdpa", "eager")
 
 
+_EXPERTS = {"num_experts_per_tok": 2}
+_HEADS = {"head_dim": 8}
 _SLIDING = ["sliding_attention", "full_attention"]
 _NO_KV = {k: v for k, v in _LLAMA.items() if k != "num_key_value_heads"}
 
@@ -56,6 +60,12 @@ FAMILIES: dict[str, Family] = {
         {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
         positions="learned",
         heads=4,
+    ),
+    "gpt_bigcode": Family(
+        tf.GPTBigCodeConfig,
+        {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
+        positions="learned",
+        heads=1,
     ),
     "opt": Family(
         tf.OPTConfig,
@@ -74,11 +84,32 @@ FAMILIES: dict[str, Family] = {
     "llama": Family(tf.LlamaConfig, _LLAMA),
     "mistral": Family(tf.MistralConfig, _LLAMA, windowed=True),
     "qwen2": Family(tf.Qwen2Config, _LLAMA),
-    "qwen3": Family(tf.Qwen3Config, _LLAMA | {"head_dim": 8}),
+    "qwen3": Family(tf.Qwen3Config, _LLAMA | _HEADS),
+    "qwen3_moe": Family(
+        tf.Qwen3MoeConfig,
+        _LLAMA | _HEADS | _EXPERTS | {"moe_intermediate_size": 16, "num_experts": 4},
+    ),
+    "phi": Family(tf.PhiConfig, _LLAMA),
+    "phi3": Family(tf.Phi3Config, _LLAMA),
+    "olmo2": Family(tf.Olmo2Config, _LLAMA),
+    "smollm3": Family(tf.SmolLM3Config, _LLAMA | _HEADS),
+    "gemma": Family(tf.GemmaConfig, _LLAMA | _HEADS),
+    "gemma2": Family(
+        tf.Gemma2Config,
+        _LLAMA | _HEADS | {"layer_types": _SLIDING, "query_pre_attn_scalar": 8},
+        windowed=True,
+        attentions=("eager",),
+    ),
     "gemma3": Family(
         tf.Gemma3TextConfig,
-        _LLAMA | {"head_dim": 8, "layer_types": _SLIDING, "query_pre_attn_scalar": 8},
+        _LLAMA | _HEADS | {"layer_types": _SLIDING, "query_pre_attn_scalar": 8},
         windowed=True,
+    ),
+    "gpt_oss": Family(
+        tf.GptOssConfig,
+        _LLAMA | _HEADS | _EXPERTS | {"layer_types": _SLIDING, "num_local_experts": 4},
+        windowed=True,
+        attentions=("eager",),
     ),
 }
 

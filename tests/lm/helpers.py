@@ -13,15 +13,15 @@ from seprog.types import Prefix
 from tests.conftest import make_tokenizer
 from tests.lm.families import FAMILIES, WIDE, build, untouched
 
-CASES = [(name, attention) for name in FAMILIES for attention in ("sdpa", "eager")]
+CASES = [(name, attention) for name, f in FAMILIES.items() for attention in f.attentions]
 QUERIES = ["Who wrote it?", "Hi", "What is the capital?"]
 TEXTS = ["The capital is Rome. ", "It is so. "]
 
 
 @cache
-def load(name: str, attention: str = "sdpa", window: int = WIDE) -> tuple[CausalLM, Any]:
+def load(name: str, attention: str = "", window: int = WIDE) -> tuple[CausalLM, Any]:
     """The family's model with prefixes, and an untouched copy. Never change either."""
-    model = build(name, attention, window)
+    model = build(name, attention or FAMILIES[name].attentions[0], window)
     copy = untouched(model)
     return CausalLM(model, make_tokenizer(bos=False)), copy
 

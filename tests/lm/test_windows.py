@@ -8,13 +8,12 @@ from transformers import DynamicCache
 
 from seprog.types import PrefixBatch
 from tests.lm.families import FAMILIES
-from tests.lm.helpers import close, ids, load, random_prefix
+from tests.lm.helpers import CASES, close, ids, load, random_prefix
 
 LONG = "a question longer than the window"
-WINDOWED = [name for name, family in FAMILIES.items() if family.windowed]
+WINDOWED = [(name, attention) for name, attention in CASES if FAMILIES[name].windowed]
 pytestmark = [
-    pytest.mark.parametrize("name", WINDOWED),
-    pytest.mark.parametrize("attention", ["sdpa", "eager"]),
+    pytest.mark.parametrize(("name", "attention"), WINDOWED),
     pytest.mark.parametrize("window", [4]),
 ]
 
