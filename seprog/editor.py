@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float32
 
 from seprog.batching import batches
 from seprog.errors import InputError
@@ -299,26 +301,26 @@ class Editor:
         """The namespace's active edits with their keys; brought up to date with the memory."""
         name = namespace or self.namespace
         with self._lock:
-            revision = self.memory.revision()
-            known = self._shelves.get(name)
-            if known is None or known[0] != revision:
-                self._shelves[name] = (revision, self._refresh(name, known[1] if known else None))
-            return self._shelves[name][1]
+            revision, shelf = self._shelves.get(name) or (0, Shelf())
+            if self.memory.revision() != revision:
+                revision, changed = self.memory.changes(revision, name)
+                shelf.remove([e.id for e in changed if not e.active])
+                if active := [e for e in changed if e.active]:
+                    shelf.add(active, self._keys(active))
+            self._shelves[name] = revision, shelf
+            return shelf
 
-    def _refresh(self, namespace: str, old: Shelf | None) -> Shelf:
+    def _keys(self, edits: Sequence[Edit]) -> Float32[np.ndarray, "edits width"]:
+        """The gate's keys of edits, from the memory or made now and kept there."""
         stamp = self.gate.fingerprint
-        if missing := self.memory.missing_keys(stamp, namespace):
-            self.memory.put_keys(stamp, [e.id for e in missing], self.gate.keys(missing))
-        active = {e.id: e for e in self.memory.list(namespace, active=True)}
-        shelf = Shelf(active, old.index.copy() if old else Shelf().index)
-        shelf.index.remove([i for i in (old.edits if old else {}) if i not in active])
-        ids, keys = self.memory.get_keys(stamp, namespace)
-        fresh = [n for n, i in enumerate(ids) if i in active and i not in shelf.index]
-        shelf.index.add([ids[n] for n in fresh], keys[fresh])
-        lost = [e for e in active.values() if e.id not in shelf.index]
-        if lost:  # a read-only memory keeps no keys
-            shelf.index.add([e.id for e in lost], self.gate.keys(lost))
-        return shelf
+        ids, kept = self.memory.get_keys(stamp, [e.id for e in edits])
+        found = dict(zip(ids, kept, strict=True))
+        if missing := [e for e in edits if e.id not in found]:
+            made = self.gate.keys(missing)
+            self.memory.put_keys(stamp, [e.id for e in missing], made)
+            rounded = made.astype(np.float16)  # as the memory keeps them
+            found |= {e.id: key for e, key in zip(missing, rounded, strict=True)}
+        return np.stack([found[e.id] for e in edits], dtype=np.float32)
 
     def calibration(self, namespace: str | None = None) -> Calibration:
         """The namespace's own calibration if it has one for this gate, else the gate's."""
@@ -351,9 +353,10 @@ class Editor:
         """
         shelf = self.shelf(namespace)
         scores = self.gate.highest(list(queries), shelf) if queries else []
-        for edit in list(shelf.edits.values())[:most]:
-            scores += self.gate.highest([edit.prompt or edit.statement], shelf.without(edit.id))
-        fitted = fit_threshold(scores, rate, len(shelf.edits), self.gate.fingerprint)
+        asked = list(shelf.edits.values())[:most]
+        prompts = [e.prompt or e.statement for e in asked]
+        scores += self.gate.highest(prompts, shelf, [{e.id} for e in asked])
+        fitted = fit_threshold(scores, rate, len(shelf), self.gate.fingerprint)
         self.memory.set_meta(
             f"calibration/{namespace or self.namespace}",
             {k: getattr(fitted, k) for k in Calibration.__slots__},

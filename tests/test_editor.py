@@ -252,14 +252,22 @@ def test_the_index_rebuilt_from_the_memory_finds_the_same(make_editor: Make) -> 
         assert known.index.search(queries, 9) == fresh.index.search(queries, 9)
 
 
-def test_the_shelf_is_made_anew_only_when_the_memory_changed(tiny_editor: Editor) -> None:
+def test_only_what_changed_in_the_memory_is_read_again(
+    tiny_editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fill(tiny_editor)
-    shelf = tiny_editor.shelf()
+    assert len(tiny_editor.shelf()) == 3
+    asked: list[tuple[str, ...]] = []
+    get_keys = tiny_editor.memory.get_keys
+    monkeypatch.setattr(
+        tiny_editor.memory, "get_keys", lambda s, ids: asked.append(tuple(ids)) or get_keys(s, ids)
+    )
     tiny_editor.ask(IN_SCOPE[0])
-    assert tiny_editor.shelf() is shelf
-    tiny_editor.edit("The king of Peru is Max.")
-    assert len(tiny_editor.shelf().index) == 4
-    assert len(shelf.index) == len(shelf.edits) == 3  # somebody may be searching it
+    assert asked == []
+    edit = tiny_editor.edit("The king of Peru is Max.")
+    assert len(tiny_editor.shelf()) == 4 and asked == [(edit.id,)]
+    tiny_editor.forget(edit.id)
+    assert len(tiny_editor.shelf()) == 3 and asked == [(edit.id,)]
 
 
 def test_what_another_process_does_is_seen(make_editor: Make) -> None:
@@ -527,6 +535,7 @@ def test_an_editor_whose_model_has_no_place_is_not_saved(
 def test_keys_in_the_memory_are_the_gates(tiny_editor: Editor) -> None:
     edits = fill(tiny_editor)
     tiny_editor.ask(IN_SCOPE[0])
-    ids, keys = tiny_editor.memory.get_keys(tiny_editor.gate.fingerprint)
-    assert ids == [e.id for e in edits]
+    stamp, wanted = tiny_editor.gate.fingerprint, [e.id for e in edits]
+    ids, keys = tiny_editor.memory.get_keys(stamp, wanted)
+    assert ids == wanted
     np.testing.assert_allclose(keys, tiny_editor.gate.keys(edits), atol=1e-3)

@@ -1,7 +1,8 @@
 """The scope gate: which edits bear on a query."""
 
 from seprog.gate.calibration import Calibration, fit_threshold, wilson
-from seprog.gate.gate import GateConfig, ScopeGate, Shelf, interleave
+from seprog.gate.gate import GateConfig, ScopeGate
+from seprog.gate.shelf import Shelf, interleave
 from seprog.gate.words import WordIndex, cue
 
 __all__ = [

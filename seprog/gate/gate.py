@@ -11,12 +11,11 @@ query is read again together with the statements that fired so far. Sees text an
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,42 +26,10 @@ from seprog.errors import FingerprintMismatch, InputError
 from seprog.gate.calibration import Calibration
 from seprog.gate.retriever import Retriever
 from seprog.gate.scorer import PairScorer
-from seprog.gate.words import WordIndex, cue
-from seprog.memory import VectorIndex
+from seprog.gate.shelf import Shelf
+from seprog.gate.words import cue
 from seprog.text_encoder import TextEncoder
 from seprog.types import Candidate, Edit, GateDecision
-
-T = TypeVar("T")
-
-
-def interleave(*lists: Sequence[T]) -> list[T]:
-    """The firsts of all lists, then the seconds, and so on; each element once."""
-    columns = ([x[i] for x in lists if i < len(x)] for i in range(max(map(len, lists), default=0)))
-    return list(dict.fromkeys(x for column in columns for x in column))
-
-
-@dataclass
-class Shelf:
-    """The edits of one namespace, ready to be searched.
-
-    Args:
-        edits: By id.
-        index: Their keys.
-    """
-
-    edits: dict[str, Edit] = field(default_factory=dict)
-    index: VectorIndex = field(default_factory=VectorIndex)
-
-    @cached_property
-    def words(self) -> WordIndex:
-        """Their statements by words."""
-        return WordIndex({id_: e.statement for id_, e in self.edits.items()})
-
-    def without(self, id_: str) -> Shelf:
-        """The same shelf, as if this edit were not on it (the indexes are shared)."""
-        shelf = Shelf({k: v for k, v in self.edits.items() if k != id_}, self.index)
-        shelf.words = self.words
-        return shelf
 
 
 @dataclass(frozen=True)
@@ -128,13 +95,17 @@ class ScopeGate(nn.Module):
 
     def shelf(self, edits: Sequence[Edit]) -> Shelf:
         """A shelf of edits that carry ids."""
-        shelf = Shelf({e.id: e for e in edits})
+        shelf = Shelf()
         if edits:
-            shelf.index.add([e.id for e in edits], self.keys(edits))
+            shelf.add(edits, self.keys(edits))
         return shelf
 
     def decide(
-        self, queries: Sequence[str], shelf: Shelf, threshold: float | None = None
+        self,
+        queries: Sequence[str],
+        shelf: Shelf,
+        threshold: float | None = None,
+        hidden: Sequence[Collection[str]] | None = None,
     ) -> list[GateDecision]:
         """Which edits apply to each query.
 
@@ -142,17 +113,19 @@ class ScopeGate(nn.Module):
             queries: Texts.
             shelf: The edits that may fire.
             threshold: Probability above which an edit fires; ``None`` takes the gate's own.
+            hidden: Per query, ids of edits that it is answered without; ``None``: with all.
 
         Returns:
             One decision per query.
         """
         limit = self.calibration.threshold if threshold is None else threshold
         found: list[dict[str, Candidate]] = [{} for _ in queries]
+        out = [set(ids) for ids in hidden or [()] * len(queries)]
         frontier = [(i, query, query) for i, query in enumerate(queries)]
         for hop in range(self.config.hops):
-            if not frontier or not shelf.edits:
+            if not frontier or not len(shelf):
                 break
-            frontier = self._hop(frontier, found, shelf, limit, hop)
+            frontier = self._hop(frontier, found, out, shelf, limit, hop)
         return [
             GateDecision(
                 query, limit, tuple(sorted(c.values(), key=lambda c: (not c.fired, -c.probability)))
@@ -164,14 +137,17 @@ class ScopeGate(nn.Module):
         self,
         frontier: Sequence[tuple[int, str, str]],
         found: list[dict[str, Candidate]],
+        out: Sequence[set[str]],
         shelf: Shelf,
         limit: float,
         hop: int,
     ) -> list[tuple[int, str, str]]:
         """Score what is near each text, note it, and return the texts to go on from, with cues."""
-        fired = [{id_ for id_, c in found[row].items() if c.fired} for row, _, _ in frontier]
+        done = [
+            out[row] | {id_ for id_, c in found[row].items() if c.fired} for row, _, _ in frontier
+        ]
         _, texts, cues = zip(*frontier, strict=True)
-        near = self.near(texts, cues, shelf, fired, self.config.floor)
+        near = self.near(texts, cues, shelf, done, self.config.floor)
         pairs = [
             (row, text, edit)
             for (row, text, _), edits in zip(frontier, near, strict=True)
@@ -197,7 +173,7 @@ class ScopeGate(nn.Module):
         texts: Sequence[str],
         cues: Sequence[str],
         shelf: Shelf,
-        without: Sequence[set[str]],
+        hidden: Sequence[Collection[str]],
         floor: float,
     ) -> list[list[Edit]]:
         """Per text, the edits worth scoring: near in meaning, or sharing rare words.
@@ -206,22 +182,14 @@ class ScopeGate(nn.Module):
             texts: Queries, each perhaps followed by the statements that fired before.
             cues: Where words are looked up: the query, then what the last statement adds to it.
             shelf: The edits that may fire.
-            without: Per text, ids to leave out: what fired before.
+            hidden: Per text, ids to leave out: what fired before, say.
             floor: Cosine below which a near edit is left out (-1 to 1).
 
         Returns:
             Edits, best first.
         """
-        spare = min(len(shelf.index) - len(shelf.edits), 1)
-        by_key = shelf.index.search(self.retriever.query_keys(texts), self.config.nearest + spare)
-        found = []
-        for words, near, left_out in zip(cues, by_key, without, strict=True):
-            ids = interleave(
-                [id_ for id_, cosine in near if cosine >= floor],
-                shelf.words.search(words, self.config.shared + len(left_out) + spare),
-            )
-            found.append([shelf.edits[i] for i in ids if i in shelf.edits and i not in left_out])
-        return found
+        keys = self.retriever.query_keys(texts)
+        return shelf.search(keys, cues, hidden, self.config.nearest, self.config.shared, floor)
 
     def same_question(self, edit: Edit, shelf: Shelf) -> list[tuple[Edit, float]]:
         """Edits on the shelf that answer the very question that ``edit`` answers.
@@ -233,10 +201,9 @@ class ScopeGate(nn.Module):
         Returns:
             ``(edit, probability)`` of those more likely than not, most likely first.
         """
-        if not shelf.edits:
+        if not len(shelf):
             return []
-        [near] = self.near([edit.statement], [edit.statement], shelf, [set()], floor=-1.0)
-        others = [e for e in near if e.id != edit.id]
+        [others] = self.near([edit.statement], [edit.statement], shelf, [{edit.id}], floor=-1.0)
         if not others:
             return []
         scores = self.scorer.probabilities(
@@ -246,9 +213,14 @@ class ScopeGate(nn.Module):
         same = [(o, p) for o, p in zip(others, both, strict=True) if p > self.calibration.threshold]
         return sorted(same, key=lambda pair: -pair[1])
 
-    def highest(self, queries: Sequence[str], shelf: Shelf) -> list[float]:
+    def highest(
+        self,
+        queries: Sequence[str],
+        shelf: Shelf,
+        hidden: Sequence[Collection[str]] | None = None,
+    ) -> list[float]:
         """Per query, its highest first-hop score over the shelf; what calibration builds on."""
-        decisions = self.decide(queries, shelf, threshold=1.0)
+        decisions = self.decide(queries, shelf, threshold=1.0, hidden=hidden)
         return [max((c.probability for c in d.candidates), default=0.0) for d in decisions]
 
     def save_pretrained(self, folder: Path) -> None:

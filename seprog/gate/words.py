@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 
 COMMON = 64
 """A word of more edits than this says nothing about any of them."""
@@ -22,18 +21,25 @@ def cue(text: str, statement: str) -> str:
 
 
 class WordIndex:
-    """Statements by their words; beside the keys' index, and derived from the edits like it.
+    """Statements by their words; beside the keys' index, and derived from the edits like it."""
 
-    Args:
-        statements: By id.
-    """
+    def __init__(self) -> None:
+        self._edits: dict[str, dict[str, None]] = {}
+        self._words: dict[str, list[str]] = {}
 
-    def __init__(self, statements: Mapping[str, str]) -> None:
-        self._edits: dict[str, list[str]] = {}
-        self._count = len(statements)
-        for id_, statement in statements.items():
-            for word in words(statement):
-                self._edits.setdefault(word, []).append(id_)
+    def add(self, id_: str, statement: str) -> None:
+        """Put a statement in, or replace it."""
+        self.remove(id_)
+        self._words[id_] = words(statement)
+        for word in self._words[id_]:
+            self._edits.setdefault(word, {})[id_] = None
+
+    def remove(self, id_: str) -> None:
+        """Take a statement out, if it is there."""
+        for word in self._words.pop(id_, ()):
+            del self._edits[word][id_]
+            if not self._edits[word]:
+                del self._edits[word]
 
     def search(self, text: str, k: int) -> list[str]:
         """The edits that share the rarest word with a text, and of those the ones that share most.
@@ -51,7 +57,7 @@ class WordIndex:
         for word in words(text):
             edits = self._edits.get(word, ())
             if 0 < len(edits) <= COMMON:
-                weight = math.log(1 + self._count / len(edits))
+                weight = math.log(1 + len(self._words) / len(edits))
                 for id_ in edits:
                     rarest, total = scores.get(id_, (0.0, 0.0))
                     scores[id_] = max(rarest, weight), total + weight

@@ -17,8 +17,8 @@ from jaxtyping import Float32
 from seprog.errors import InputError
 from seprog.memory.codec import decode_keys, decode_prefix, encode_keys, encode_prefix
 from seprog.memory.database import Database
-from seprog.memory.records import edits_from, is_taken, matching, unknown
-from seprog.types import Edit, Prefix
+from seprog.memory.records import is_taken, matching, unknown
+from seprog.types import Prefix
 
 
 class Caches:
@@ -53,45 +53,27 @@ class Caches:
                 _put(connection, "keys", encoder_fingerprint, ids, blobs)
 
     def get_keys(
-        self, encoder_fingerprint: str, namespace: str | None = None
+        self, encoder_fingerprint: str, ids: Sequence[str]
     ) -> tuple[list[str], Float32[np.ndarray, "n d"]]:
-        """The vectors of active edits, in the order in which these were added.
+        """The vectors that are kept for some edits.
 
         Args:
             encoder_fingerprint: What made the vectors.
-            namespace: Only edits of this namespace.
+            ids: Full ids.
 
         Returns:
-            Ids, and a float32 matrix with a row for each; ``(0, 0)`` if there are none.
+            Ids of active edits in the order in which these were added, and a float32 matrix with
+            a row for each; ``(0, 0)`` if there are none. An id is missing if its vector must be
+            made (again).
         """
-        condition, values = matching(fingerprint=encoder_fingerprint, namespace=namespace)
         with self._database.reading() as connection:
             rows = connection.execute(
-                "SELECT id, value FROM keys JOIN edits ON seq = edit "
-                f"WHERE active = 1 AND {condition} ORDER BY seq",
-                values,
+                "SELECT edits.id, keys.value FROM json_each(?) AS wanted "
+                "CROSS JOIN edits ON edits.id = wanted.value "
+                "CROSS JOIN keys ON fingerprint = ? AND edit = seq WHERE active = 1 ORDER BY seq",
+                (json.dumps(list(ids)), encoder_fingerprint),
             ).fetchall()
         return [row["id"] for row in rows], decode_keys([row["value"] for row in rows])
-
-    def missing_keys(self, encoder_fingerprint: str, namespace: str | None = None) -> list[Edit]:
-        """Active edits for which no vector is kept.
-
-        Args:
-            encoder_fingerprint: What is to make the vectors.
-            namespace: Only edits of this namespace.
-
-        Returns:
-            The edits in the order in which they were added.
-        """
-        condition, values = matching(namespace=namespace)
-        with self._database.reading() as connection:
-            return edits_from(
-                connection.execute(
-                    "SELECT edits.* FROM edits LEFT JOIN keys ON edit = seq AND fingerprint = ? "
-                    f"WHERE active = 1 AND edit IS NULL AND {condition} ORDER BY seq",
-                    (encoder_fingerprint, *values),
-                )
-            )
 
     def put_prefixes(
         self, fingerprint: str, ids: Sequence[str], prefixes: Sequence[Prefix]

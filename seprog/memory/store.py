@@ -341,6 +341,28 @@ class Memory(Caches):
             row = connection.execute("SELECT coalesce(max(seq), 0) FROM events")
             return int(row.fetchone()[0])
 
+    def changes(self, since: int, namespace: str | None = None) -> tuple[int, Edits]:
+        """What happened since a revision, in one state of the memory.
+
+        Args:
+            since: An earlier ``revision()``; 0 for everything.
+            namespace: Only edits of this namespace.
+
+        Returns:
+            The revision now, and each edit that an event since then was about, as it is now, in
+            the order in which they were added.
+        """
+        condition, values = records.matching(namespace=namespace)
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT edits.* FROM (SELECT DISTINCT edit_id FROM events WHERE seq > ?) "
+                f"CROSS JOIN edits ON id = edit_id WHERE {condition} ORDER BY seq",
+                (since, *values),
+            )
+            edits = records.edits_from(rows)
+            last = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
+            return int(last), edits
+
     # In and out
 
     def export(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import random
+import threading
 import json
 from collections.abc import Sequence
 from itertools import pairwise
@@ -174,14 +176,51 @@ def test_only_so_many_of_the_nearest_are_scored(tiny_gate: ScopeGate) -> None:
 # --- shelves ----------------------------------------------------------------------------------
 
 
-def test_an_edit_left_out_of_the_shelf_is_not_seen(tiny_gate: ScopeGate) -> None:
+def test_a_hidden_edit_is_as_good_as_not_there(tiny_gate: ScopeGate) -> None:
     tiny_gate.config = dataclasses.replace(tiny_gate.config, nearest=3)
     shelf = tiny_gate.shelf(CHAIN)
     for edit in CHAIN:
         rest = tiny_gate.shelf([e for e in CHAIN if e is not edit])
-        left_out = tiny_gate.decide(QUERIES, shelf.without(edit.id), 0.5)
-        assert left_out == tiny_gate.decide(QUERIES, rest, 0.5)
-    assert len(shelf.edits) == len(shelf.index) == len(CHAIN)
+        hidden = tiny_gate.decide(QUERIES, shelf, 0.5, [{edit.id}] * len(QUERIES))
+        assert hidden == tiny_gate.decide(QUERIES, rest, 0.5)
+    mixed = tiny_gate.decide(QUERIES, shelf, 0.5, [{CHAIN[0].id}, *[set()] * (len(QUERIES) - 1)])
+    assert mixed[1:] == tiny_gate.decide(QUERIES, shelf, 0.5)[1:]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_shelf_that_was_changed_is_like_a_new_one(tiny_gate: ScopeGate, seed: int) -> None:
+    rng, shelf, known = random.Random(seed), tiny_gate.shelf([]), {}
+    for _ in range(30):
+        if known and rng.random() < 0.4:
+            shelf.remove([known.pop(rng.choice(sorted(known))).id, "unknown"])
+        else:
+            edit = rng.choice(CHAIN)
+            edit = dataclasses.replace(edit, statement=f"{edit.statement} {rng.randrange(9)}")
+            known[edit.id] = edit
+            shelf.add([edit], tiny_gate.keys([edit]))
+    fresh = tiny_gate.shelf(list(known.values()))
+    assert len(shelf) == len(fresh) == len(shelf.index) and shelf.edits == known
+    assert tiny_gate.decide(QUERIES, shelf, 0.5) == tiny_gate.decide(QUERIES, fresh, 0.5)
+
+
+def test_a_shelf_may_change_while_it_is_searched(tiny_gate: ScopeGate) -> None:
+    shelf, keys = tiny_gate.shelf(CHAIN), tiny_gate.keys(CHAIN)
+    stop = threading.Event()
+
+    def change() -> None:
+        while not stop.is_set():
+            shelf.remove([e.id for e in CHAIN[1:]])
+            shelf.add(CHAIN[1:], keys[1:])
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(300):
+            [found] = shelf.search(keys[:1], [CHAIN[0].statement], [()], 9, 9, -1.0)
+            assert {e.id for e in found} in ({CHAIN[0].id}, {e.id for e in CHAIN})
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_highest_is_the_likeliest_of_the_first_hop(tiny_gate: ScopeGate) -> None:

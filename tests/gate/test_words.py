@@ -5,9 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seprog.gate import Shelf, WordIndex, interleave
+from seprog.gate import WordIndex, interleave
 from seprog.gate.words import COMMON, cue, words
-from seprog.types import Edit
 
 EDITS = {
     "ann": "The home of Ann is Zed.",
@@ -16,23 +15,30 @@ EDITS = {
 }
 
 
+def indexed(statements: dict[str, str]) -> WordIndex:
+    index = WordIndex()
+    for id_, statement in statements.items():
+        index.add(id_, statement)
+    return index
+
+
 def test_a_name_finds_its_edits() -> None:
-    index = WordIndex(EDITS)
+    index = indexed(EDITS)
     assert index.search("Who lives in ZED?", 8) == ["ann", "zed"]
     assert index.search("Where is Bob's home?", 8) == ["bob", "ann", "zed"]
     assert index.search("Where is Bob's home?", 1) == ["bob"]
-    assert index.search("nothing known", 8) == [] and WordIndex({}).search("Ann", 8) == []
+    assert index.search("nothing known", 8) == [] and WordIndex().search("Ann", 8) == []
 
 
 def test_a_rare_word_weighs_more_than_frequent_ones() -> None:
     many = {f"{i:03}": f"The home and place of person{i} is here." for i in range(COMMON)}
-    index = WordIndex(many | {"x": "Quux."})
+    index = indexed(many | {"x": "Quux."})
     assert index.search("the home and place of quux", 1) == ["x"]
 
 
 def test_a_name_outranks_any_number_of_everyday_words() -> None:
     said = {f"{i:02}": f"The town in which person{i} was born is town{i}." for i in range(12)}
-    index = WordIndex(said | {"x": "Where is Quux? Ur.", "y": "Quux has a mayor."})
+    index = indexed(said | {"x": "Where is Quux? Ur.", "y": "Quux has a mayor."})
     assert index.search("the town in which person was born is quux", 2) == ["x", "y"]
 
 
@@ -40,26 +46,30 @@ def test_a_cue_is_what_a_statement_adds() -> None:
     text = "Who rules the home of Ann?"
     assert words(cue(text, EDITS["ann"])) == ["is", "zed"]
     assert cue(text, text) == ""
-    assert WordIndex(EDITS).search(cue(text, EDITS["ann"]), 8) == ["ann", "zed", "bob"]
+    assert indexed(EDITS).search(cue(text, EDITS["ann"]), 8) == ["ann", "zed", "bob"]
 
 
 def test_a_word_of_too_many_edits_finds_none() -> None:
     many = {str(i): f"The home of person{i}." for i in range(COMMON + 1)}
-    index = WordIndex(many)
+    index = indexed(many)
     assert index.search("the home of", 8) == []
     assert index.search("the home of person7", 8) == ["7"]
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text(), max_size=8), st.text())
 def test_whatever_is_found_shares_a_word(edits: dict[str, str], text: str) -> None:
-    found = WordIndex(edits).search(text, 8)
+    found = indexed(edits).search(text, 8)
     assert len(set(found)) == len(found)
     assert all(set(words(edits[id_])) & set(words(text)) for id_ in found)
 
 
-def test_a_shelf_without_an_edit_shares_its_words() -> None:
-    shelf = Shelf({id_: Edit(text, id=id_) for id_, text in EDITS.items()})
-    assert shelf.without("ann").words is shelf.words
+def test_a_statement_can_be_replaced_and_taken_out() -> None:
+    index = indexed(EDITS)
+    index.add("ann", "The home of Eve is Rome.")
+    assert index.search("Ann", 8) == [] and index.search("Eve", 8) == ["ann"]
+    for id_ in (*EDITS, "unknown"):
+        index.remove(id_)
+    assert index.search("the home of Eve, Bob and Zed", 8) == []
 
 
 def test_lists_are_interleaved() -> None:

@@ -32,28 +32,25 @@ def same(a, b):
 
 def test_keys_come_back_in_order(memory):
     ids, keys = facts(memory, 5), unit_rows(5)
-    assert memory.get_keys("enc")[1].shape == (0, 0)
+    assert memory.get_keys("enc", ids)[1].shape == (0, 0)
     memory.put_keys("enc", ids[::-1], keys[::-1])
-    found, matrix = memory.get_keys("enc", "default")
+    found, matrix = memory.get_keys("enc", [*ids[::-1], "unknown"])
     assert found == ids and matrix.dtype == np.float32
     assert np.allclose(matrix, keys, atol=1e-3)
-    assert memory.get_keys("other")[0] == []
+    assert memory.get_keys("enc", ids[2:3])[0] == ids[2:3]
+    assert memory.get_keys("other", ids)[0] == memory.get_keys("enc", [])[0] == []
 
 
-def test_missing_keys_follow_the_edits(memory):
-    ids = facts(memory, 3) + facts(memory, 2, "b")
+def test_keys_follow_the_edits(memory):
+    ids = facts(memory, 5)
     memory.put_keys("enc", ids[:1], unit_rows(1))
-    assert [edit.id for edit in memory.missing_keys("enc")] == ids[1:]
-    assert [edit.id for edit in memory.missing_keys("enc", "b")] == ids[3:]
-    assert len(memory.missing_keys("other")) == 5
+    assert memory.get_keys("enc", ids)[0] == ids[:1]
     memory.forget(ids[0])
-    assert memory.get_keys("enc")[0] == []
     memory.restore(ids[0])
-    assert memory.missing_keys("enc")[0].id == ids[0]
+    assert memory.get_keys("enc", ids)[0] == []
     memory.forget(ids[1])
     memory.put_keys("enc", ids, unit_rows(5))  # the forgotten one is passed over
-    assert memory.get_keys("enc")[0] == [ids[0], *ids[2:]]
-    assert memory.get_keys("enc", "b")[0] == ids[3:]
+    assert memory.get_keys("enc", ids)[0] == [ids[0], *ids[2:]]
 
 
 def test_keys_that_do_not_fit(memory):
@@ -104,7 +101,7 @@ def test_caches_can_be_dropped(memory):
         memory.put_keys(name, ids, unit_rows(2))
         memory.put_prefixes(name, ids, [prefix(), prefix()])
     memory.drop_caches("a")
-    assert len(memory.missing_keys("a")) == 2 and not memory.missing_keys("b")
+    assert memory.get_keys("a", ids)[0] == [] and memory.get_keys("b", ids)[0] == ids
     memory.drop_caches()
     assert memory.prefix_bytes("b") == 0 and memory.count() == 2
 
@@ -122,7 +119,7 @@ def test_a_read_only_memory_keeps_no_caches(path):
     with Memory(path, read_only=True) as memory:
         memory.put_keys("enc", ids, unit_rows(1))
         memory.put_prefixes("gen", ids, [prefix()])
-        assert len(memory.missing_keys("enc")) == 1 and memory.prefix_bytes("gen") == 0
+        assert memory.get_keys("enc", ids)[0] == [] and memory.prefix_bytes("gen") == 0
 
 
 def test_caches_do_not_change_the_revision(memory):

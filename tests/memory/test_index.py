@@ -63,7 +63,7 @@ def test_an_index_rebuilt_from_the_store_finds_the_same(path):
         index.remove(ids[::3])
     rebuilt = VectorIndex()
     with Memory(path) as memory:
-        rebuilt.add(*memory.get_keys("enc"))
+        rebuilt.add(*memory.get_keys("enc", ids))
     queries = vectors(5, 1)
     assert len(rebuilt) == len(index)
     agree(rebuilt.search(queries, 7), index.search(queries, 7))

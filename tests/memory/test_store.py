@@ -204,6 +204,20 @@ def test_as_of(memory, monkeypatch):
     assert memory.as_of(5000.0, "default") == [] and len(memory.as_of(5000.0, "b")) == 1
 
 
+def test_changes_are_the_edits_that_something_happened_to(memory):
+    old, other = memory.add(make_edit(prompt="Cats", target="bark")), memory.add(make_edit("Hm."))
+    before = memory.revision()
+    assert memory.changes(before) == (before, [])
+    new = memory.add(make_edit(prompt="Cats", target="meow"))
+    away = memory.add(make_edit("Hm.", namespace="b"))
+    memory.forget(other.id)
+    changed = [memory.get(e.id) for e in (old, other, new)]
+    assert [e.active for e in changed] == [False, False, True]
+    assert memory.changes(before, "default") == (memory.revision(), changed)
+    assert memory.changes(before)[1] == [*changed, away]
+    assert memory.changes(0)[1] == memory.list()
+
+
 def test_revision_grows_with_every_change(memory):
     seen = [memory.revision()]
     edit = memory.add(make_edit("Cats bark."))

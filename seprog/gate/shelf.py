@@ -1,0 +1,94 @@
+"""The edits of one namespace, ready to be searched: what a memory is to the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from threading import RLock
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Float
+
+from seprog.gate.words import WordIndex
+from seprog.memory import VectorIndex
+from seprog.types import Edit
+
+T = TypeVar("T")
+
+
+def interleave(*lists: Sequence[T]) -> list[T]:
+    """The firsts of all lists, then the seconds, and so on; each element once."""
+    columns = ([x[i] for x in lists if i < len(x)] for i in range(max(map(len, lists), default=0)))
+    return list(dict.fromkeys(x for column in columns for x in column))
+
+
+class Shelf:
+    """Edits by id, by key and by word. May be changed while other threads search it.
+
+    Adding or removing an edit takes time in proportion to the edit, not to the shelf.
+    """
+
+    def __init__(self) -> None:
+        self.edits: dict[str, Edit] = {}
+        self.index = VectorIndex()
+        self.words = WordIndex()
+        self._lock = RLock()
+
+    def __len__(self) -> int:
+        """The number of edits."""
+        return len(self.edits)
+
+    def add(self, edits: Sequence[Edit], keys: Float[np.ndarray, "n d"]) -> None:
+        """Put edits that carry ids on the shelf, or replace them.
+
+        Args:
+            edits: Any number of them.
+            keys: A key for each.
+        """
+        with self._lock:
+            self.index.add([e.id for e in edits], keys)
+            for edit in edits:
+                self.edits[edit.id] = edit
+                self.words.add(edit.id, edit.statement)
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Take edits off the shelf; ids that are not on it are passed over."""
+        with self._lock:
+            for id_ in ids:
+                if self.edits.pop(id_, None) is not None:
+                    self.index.remove([id_])
+                    self.words.remove(id_)
+
+    def search(
+        self,
+        keys: Float[np.ndarray, "q d"],
+        cues: Sequence[str],
+        hidden: Sequence[Collection[str]],
+        nearest: int,
+        shared: int,
+        floor: float,
+    ) -> list[list[Edit]]:
+        """Per query, the edits nearest to its key and those that share its cue's rarest words.
+
+        Args:
+            keys: Of the queries.
+            cues: Texts of which the words are looked up.
+            hidden: Per query, ids that are not to be found.
+            nearest: Edits to find by key, at least 1.
+            shared: Edits to find by words.
+            floor: Cosine below which an edit is not near (-1 to 1).
+
+        Returns:
+            Edits, best first, fewer if there are not so many.
+        """
+        more = max(map(len, hidden), default=0)
+        with self._lock:
+            by_key = self.index.search(keys, nearest + more)
+            found = []
+            for cue, near, left_out in zip(cues, by_key, hidden, strict=True):
+                close = [i for i, cosine in near if cosine >= floor and i not in left_out]
+                alike = self.words.search(cue, shared + len(left_out))
+                alike = [i for i in alike if i not in left_out]
+                ids = interleave(close[:nearest], alike[:shared])
+                found.append([self.edits[i] for i in ids])
+            return found
