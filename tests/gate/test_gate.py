@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 import threading
-import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
