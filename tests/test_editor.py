@@ -9,11 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from tokenizers.decoders import ByteLevel
-from transformers import PreTrainedTokenizerFast
 
-from seprog.editor import LONGEST_QUERY, Editor
+from seprog.editor import Editor
 from seprog.errors import FingerprintMismatch, InputError, MemoryFileError, ModelError
 from seprog.gate import Calibration, ScopeGate
 from seprog.generator import SelfEncoder, SelfEncoderConfig, VerbatimGenerator
@@ -21,7 +18,7 @@ from seprog.lm import CausalLM
 from seprog.memory import Memory
 from seprog.text_encoder import TextEncoder
 from seprog.types import Edit, Prefix, PrefixBatch
-from tests.conftest import SPECIAL, make_lm, make_model, make_tokenizer
+from tests.conftest import make_lm, make_model, make_tokenizer
 from tests.lm.families import untouched
 
 Make = Callable[..., Editor]
@@ -362,94 +359,6 @@ def test_too_little_for_the_promise_is_refused(tiny_editor: Editor, rate: float)
     with pytest.raises(InputError):
         tiny_editor.calibrate(["Hello"], rate=rate)
     assert tiny_editor.calibration() == tiny_editor.gate.calibration
-
-
-# --- what is refused --------------------------------------------------------------------------
-
-
-def three_beats(error: InputError) -> bool:
-    return bool(error.came and error.expected and error.advice)
-
-
-@pytest.mark.parametrize("query", ["", "  \n", "x" * (LONGEST_QUERY + 1), "half \ud83d of it"])
-def test_unusable_queries_are_refused(tiny_editor: Editor, query: str) -> None:
-    fill(tiny_editor)
-    calls: list[Callable[[], object]] = [
-        lambda: tiny_editor.ask(query),
-        lambda: tiny_editor.ask(query, edits=False),
-        lambda: tiny_editor.explain(query),
-        lambda: list(tiny_editor.stream(query)),
-        lambda: tiny_editor.generate(["fine", query]),
-    ]
-    for call in calls:
-        with pytest.raises(InputError) as raised:
-            call()
-        assert three_beats(raised.value)
-
-
-def test_a_query_that_does_not_fit_the_model_is_refused(tiny_editor: Editor) -> None:
-    with pytest.raises(InputError, match="512"):
-        tiny_editor.ask("word " * 200)
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {},
-        {"statement": ""},
-        {"statement": " \t"},
-        {"statement": "x" * 2001},
-        {"statement": "half \ud83d of it"},
-        {"statement": "nul \x00"},
-        {"statement": CAPITAL, "target": "Sydney"},
-        {"prompt": "The capital of Australia is"},
-        {"prompt": "The capital of Australia is", "target": " "},
-        {"subject": "Australia", "object": "Sydney"},
-        {"statement": CAPITAL, "namespace": ""},
-        {"statement": CAPITAL, "author": "x" * 2001},
-    ],
-)
-def test_unusable_edits_are_refused_and_not_stored(
-    tiny_editor: Editor, fields: dict[str, str]
-) -> None:
-    with pytest.raises(InputError) as raised:
-        tiny_editor.edit(**fields)
-    assert three_beats(raised.value)
-    with pytest.raises(InputError):
-        tiny_editor.edit_many([{"statement": CAPITAL}, fields])
-    assert tiny_editor.memory.list() == [] and tiny_editor.history() == []
-
-
-def ascii_tokenizer(unknown: bool) -> PreTrainedTokenizerFast:
-    """A tokenizer that knows ASCII only; the rest becomes a special token, or vanishes."""
-    characters = [*map(chr, range(33, 127)), "Ġ", "Ċ"]
-    vocabulary = {token: i for i, token in enumerate([*SPECIAL, "<unk>", *characters])}
-    inner = Tokenizer(
-        models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>" if unknown else None)
-    )
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token="<pad>", unk_token="<unk>" if unknown else None
-    )
-
-
-@pytest.mark.parametrize("unknown", [True, False])
-def test_a_target_that_the_model_cannot_spell_is_refused(make_editor: Make, unknown: bool) -> None:
-    editor = make_editor(CausalLM(make_model(), ascii_tokenizer(unknown)))
-    editor.edit(HOME)
-    for target in ("Zürich", "東京", "🙂"):
-        with pytest.raises(InputError, match="tokenizer") as raised:
-            editor.edit(prompt="The capital of Australia is", target=target)
-        assert three_beats(raised.value)
-    assert editor.memory.count() == 1 and len(editor.history()) == 1
-
-
-def test_unusual_texts_that_the_model_can_spell_are_fine(tiny_editor: Editor) -> None:
-    for target in ("Zürich", "東京", "🙂", "a  b", "'; DROP TABLE edits; --", "é"):
-        edit = tiny_editor.edit(prompt="The capital of Australia is", target=target)
-        assert tiny_editor.explain(IN_SCOPE[0]).fired == (edit,)
-    assert tiny_editor.memory.count() == 1
 
 
 # --- at rest ----------------------------------------------------------------------------------
