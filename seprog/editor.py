@@ -243,7 +243,7 @@ class Editor:
         texts = [""] * len(decisions)
         for rows in batches([(len(d.fired), len(d.query)) for d in decisions], batch):
             prefixes = self.prefixes([decisions[i] for i in rows])
-            found = self.lm.generate(
+            found = self.lm.reply(
                 [decisions[i].query for i in rows],
                 prefixes,
                 max_new_tokens=max_new_tokens,

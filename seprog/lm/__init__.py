@@ -2,6 +2,7 @@
 
 from seprog.lm.base import LanguageModel
 from seprog.lm.causal import CausalLM
+from seprog.lm.encoder import EncoderModel
 from seprog.lm.loading import load_lm
 
-__all__ = ["CausalLM", "LanguageModel", "load_lm"]
+__all__ = ["CausalLM", "EncoderModel", "LanguageModel", "load_lm"]

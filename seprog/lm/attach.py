@@ -1,6 +1,6 @@
 """Getting a loaded model ready for prefixes, and reading its shape by running it.
 
-Nothing here goes by a model's name. Three runs over four tokens say which modules attend, in
+Nothing here goes by a model's name. A few runs over four tokens say which modules attend, in
 which order, with how many heads of what width, whether the model reads left to right, and how it
 knows positions. A model that has no place for a prefix is refused, and left as it was.
 """
@@ -27,8 +27,8 @@ Positions = Literal["rotary", "learned", "none"]
 """
 
 _EXPECTED = (
-    "a decoder that computes every layer's attention through transformers' attention interface "
-    "(GPT-2, OPT, GPT-NeoX, Llama, Mistral, Qwen, Gemma and most newer ones do)"
+    "a model that computes every layer's attention through transformers' attention interface "
+    "(GPT-2, OPT, GPT-NeoX, Llama, Mistral, Qwen, Gemma, BERT and most newer ones do)"
 )
 _ADVICE = "Choose another base model"
 _NOISE = 1e-3
@@ -36,25 +36,33 @@ _NOISE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """What ``attach`` found out about a model."""
+    """What ``attach`` found out about a model.
+
+    Args:
+        sites: Where it attends.
+        positions: How it knows positions.
+        first: The position of a text's first token.
+    """
 
     sites: AttentionSites
     positions: Positions
+    first: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One run over the probe text: logits ``(1, time, vocab)`` and each attention call."""
+    """One run of the model below its head over the probe text, and each attention call."""
 
-    logits: Float[Tensor, "1 time vocab"]
+    states: Float[Tensor, "1 time width"]
     calls: list[tuple[nn.Module, Tensor, Tensor]]
 
 
-def attach(model: Any) -> Attached:
-    """Switch a causal language model to the attention function that takes prefixes.
+def attach(model: Any, causal: bool = True) -> Attached:
+    """Switch a model to the attention function that takes prefixes.
 
     Args:
         model: A transformers model in evaluation mode.
+        causal: Whether it must read left to right; else it may read in both directions.
 
     Returns:
         Its attention sites and how it knows positions.
@@ -70,45 +78,44 @@ def attach(model: Any) -> Attached:
             f"one of {', '.join(BASES)}",
             "Load it with attn_implementation='sdpa'",
         )
-    ids = torch.arange(4, device=model.device)[None] % model.config.get_text_config().vocab_size
+    # the last ids are hardly ever those of special tokens such as padding
+    ids = model.config.get_text_config().vocab_size - torch.arange(1, 5, device=model.device)[None]
     before = _run(model, ids)
     model.set_attn_implementation(register(base))
     try:
-        return _probe(model, ids, before)
+        return _probe(model, ids, before, causal)
     except Exception:
         model.set_attn_implementation(original)
         raise
 
 
-def _probe(model: Any, ids: Int[Tensor, "1 time"], before: _Run) -> Attached:
+def _probe(model: Any, ids: Int[Tensor, "1 time"], before: _Run, causal: bool) -> Attached:
     """Find the attention sites and refuse what cannot work."""
     after = _run(model, ids)
     sites = _read_sites(model, after)
-    if not torch.equal(before.logits, after.logits):
+    if not torch.equal(before.states, after.states):
         raise ModelError(
             "The model computes something else when its attention function is exchanged",
             _EXPECTED,
             "Load it with another attn_implementation ('sdpa' or 'eager')",
         )
-    changed = ids.clone()
-    changed[:, -1] = (ids[:, -1] + 1) % model.config.get_text_config().vocab_size
-    difference = (_run(model, changed).logits - after.logits).abs()
-    if difference[:, 0].max() > _NOISE * difference[:, -1].max():
+    changed = torch.cat([ids[:, :-1], ids[:, -1:] - 1], dim=1)
+    difference = (_run(model, changed).states - after.states).abs()
+    if causal and difference[:, 0].max() > _NOISE * difference[:, -1].max():
         raise ModelError(
             "The model reads text in both directions", "a causal language model", _ADVICE
         )
-    return Attached(sites, _read_positions(model, ids))
+    return Attached(sites, _read_positions(model, ids), _first_position(model, ids, after))
 
 
 def _read_sites(model: Any, run: _Run) -> AttentionSites:
     """The attention modules in the order in which they ran, and their shapes."""
-    modules = tuple(dict.fromkeys(module for module, _, _ in run.calls))
+    modules = tuple(module for module, _, _ in run.calls)
     layers = model.config.get_text_config().num_hidden_layers
-    if len(modules) < layers or len(modules) != len(run.calls):
-        shared = len(modules) != len(run.calls)
+    if len(modules) < layers:
         raise ModelError(
             f"In {type(model).__name__} {len(modules)} of {layers} layers have a place for a "
-            "prefix" + (" of their own" if shared else ""),
+            "prefix",
             _EXPECTED,
             _ADVICE,
         )
@@ -138,10 +145,23 @@ def _read_positions(model: Any, ids: Int[Tensor, "1 time"]) -> Positions:
     return "none" if torch.equal(key, moved_key) else "rotary"
 
 
+def _first_position(model: Any, ids: Int[Tensor, "1 time"], run: _Run) -> int:
+    """0, or where RoBERTa and its like begin to count: after the padding token's id."""
+    padding = model.config.get_text_config().pad_token_id
+    here = torch.arange(ids.shape[1], device=ids.device)[None]
+    for first in (0, 0 if padding is None else padding + 1):
+        if torch.equal(_run(model, ids, position_ids=here + first).states, run.states):
+            return first
+    raise ModelError(
+        f"{type(model).__name__} numbers positions in a way of its own",
+        "positions from 0, or from behind the padding token's id",
+        _ADVICE,
+    )
+
+
 @torch.no_grad()
 def _run(model: Any, ids: Int[Tensor, "1 time"], **kwargs: Any) -> _Run:
     calls: list[tuple[nn.Module, Tensor, Tensor]] = []
     with record(lambda module, key, value: calls.append((module, key, value))):
-        whole = torch.ones_like(ids)
-        logits = model(input_ids=ids, attention_mask=whole, use_cache=False, **kwargs).logits
-    return _Run(logits, calls)
+        states = model.base_model(input_ids=ids, attention_mask=torch.ones_like(ids), **kwargs)[0]
+    return _Run(states, calls)

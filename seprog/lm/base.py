@@ -18,6 +18,8 @@ class LanguageModel(Protocol):
     """A frozen language model with two verbs for prefixes: *capture* and inject.
 
     Injecting happens wherever ``prefixes`` is an argument. ``CausalLM`` documents each member.
+    Models that do not go on with a text refuse ``generate_ids``, ``generate``, ``stream`` and
+    ``score``.
     """
 
     tokenizer: Any
@@ -64,8 +66,16 @@ class LanguageModel(Protocol):
         *,
         shift: int | Int[Tensor, " rows"] | None = None,
         **kwargs: Any,
-    ) -> Float[Tensor, "batch kept vocab"]:
+    ) -> Float[Tensor, "batch *places classes"]:
         """Logits; differentiable with respect to the prefixes."""
+
+    def reply(
+        self,
+        texts: Sequence[str],
+        prefixes: Sequence[Prefix | None] | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        """What the model says to texts: how it goes on with them, or their labels."""
 
     def generate_ids(
         self,

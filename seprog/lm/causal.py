@@ -1,14 +1,4 @@
-"""Decoder-only language models: tokens and prefixes in, logits or text out.
-
-Where a prefix stands: the text that a prefix was captured from stands right before the query,
-whose own positions start at 0 as always.
-
-- Rotary models: the captured text ends at position -1, so several edits share the same slots and
-  their order makes no difference.
-- Models that add an absolute position to the embeddings have no position -1: text is captured
-  from position 0 on, and the positions of the rows that have a prefix, of those alone, are moved
-  up by its length (``shift``).
-"""
+"""Decoder-only language models: tokens and prefixes in, logits or text out."""
 
 from __future__ import annotations
 
@@ -18,28 +8,22 @@ from threading import Thread
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from seprog.errors import InputError
-from seprog.lm.attach import Positions, attach
 from seprog.lm.checkpoints import load_causal
-from seprog.lm.fingerprint import fingerprint
-from seprog.lm.injection import capture, inject
-from seprog.lm.positions import from_zero, shifts, up_to_minus_one
+from seprog.lm.injection import inject
+from seprog.lm.prefixed import Ids, Prefixed
 from seprog.lm.tokens import StopAtText, TextStream, Tokens, cut
-from seprog.types import Prefix, PrefixBatch, PrefixSpec
+from seprog.types import Prefix, PrefixBatch
 
-Ids = Int[Tensor, "batch time"]
 Mask = Shaped[Tensor, "batch total_time"]  # past + time
 
 
-class CausalLM:
+class CausalLM(Prefixed):
     """A frozen causal language model that takes prefixes.
-
-    The model is put into evaluation mode, its parameters stop requiring gradients, and its
-    attention function is exchanged for one that does the same until a prefix is injected.
 
     Args:
         model: A transformers causal language model, loaded with sdpa or eager attention.
@@ -56,14 +40,7 @@ class CausalLM:
     """
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-        model.eval()
-        attached = attach(model)
-        model.requires_grad_(False)
-        self.model, self.tokenizer = model, tokenizer
-        self.tokens = Tokens(tokenizer)
-        self.positions: Positions = attached.positions
-        self._sites = attached.sites
-        self._fingerprint: str | None = None
+        super().__init__(model, Tokens(tokenizer), causal=True)
 
     @classmethod
     def from_pretrained(
@@ -87,94 +64,6 @@ class CausalLM:
         """
         model, tokenizer = load_causal(path, dtype, attn_implementation)
         return cls(model.to(device), tokenizer)
-
-    @property
-    def spec(self) -> PrefixSpec:
-        """What a prefix for this model looks like."""
-        return self._sites.spec
-
-    @property
-    def device(self) -> torch.device:
-        """Where inputs go."""
-        return self.model.get_input_embeddings().weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of the weights."""
-        return self.model.get_input_embeddings().weight.dtype
-
-    @property
-    def n_positions(self) -> int | None:
-        """Longest text in tokens, or ``None`` if the model sets no limit."""
-        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-
-    @property
-    def fingerprint(self) -> str:
-        """Says whether two models are the same: hash of shape and (sampled) weights."""
-        if self._fingerprint is None:
-            self._fingerprint = fingerprint(self.model)
-        return self._fingerprint
-
-    # --- capture ----------------------------------------------------------------------------
-
-    def capture(
-        self,
-        input_ids: Ids | None = None,
-        inputs_embeds: Float[Tensor, "batch time hidden"] | None = None,
-        attention_mask: Shaped[Tensor, "batch time"] | None = None,
-        keep: Bool[Tensor, "batch time"] | None = None,
-    ) -> PrefixBatch:
-        """Keys and values of a text's tokens at every attention site, as prefixes.
-
-        Injecting them in front of a query does what the text in front of the query does, if all
-        its tokens are kept. Differentiable, unless gradients are switched off.
-
-        Args:
-            input_ids: ``(batch, time)``; this or ``inputs_embeds``.
-            inputs_embeds: ``(batch, time, hidden)``.
-            attention_mask: ``(batch, time)``, true where a token is real; padded on the left or
-                on the right. ``None``: all are.
-            keep: ``(batch, time)``, the positions to keep. ``None``: all real ones.
-
-        Returns:
-            Prefixes for all rows; rows with fewer kept positions are padded on the left.
-        """
-        given = inputs_embeds if input_ids is None else input_ids
-        if given is None:
-            raise InputError("Neither token ids nor embeddings came", "one of the two")
-        shape, device = given.shape[:2], given.device
-        self._check_length(shape[1])
-        if keep is None:
-            real = torch.ones(shape, device=device) if attention_mask is None else attention_mask
-            keep = real.bool()
-        inputs = {"input_ids": input_ids} if input_ids is not None else {"inputs_embeds": given}
-        place = from_zero if self.positions == "learned" else up_to_minus_one
-        with inject(self._sites, None, shape[0]), capture(self._sites, keep) as captured:
-            self.model.base_model(
-                **inputs,
-                attention_mask=attention_mask,
-                position_ids=place(shape[1], attention_mask, device),
-                use_cache=False,
-            )
-        return captured.prefixes()
-
-    @torch.no_grad()
-    def capture_text(self, texts: Sequence[str], bos: bool = True) -> list[Prefix]:
-        """The verbatim prefix of each text: its tokens as the model itself reads them.
-
-        A BOS that the tokenizer gives a text is captured with it. A query for which such a
-        prefix is injected continues that text, so pass ``bos=False`` for it (``generate``,
-        ``stream``, ``score``); then text and query make up one context with a single BOS.
-        """
-        ids, mask = self.tokens.pad(self.tokens.encode(texts, bos), self.device)
-        batch = self.capture(ids, attention_mask=mask)
-        return [
-            Prefix(
-                tuple(x[row, :, x.shape[2] - n :].clone() for x in batch.keys),
-                tuple(x[row, :, x.shape[2] - n :].clone() for x in batch.values),
-            )
-            for row, n in enumerate(mask.sum(dim=1).tolist())
-        ]
 
     # --- logits and tokens ------------------------------------------------------------------
 
@@ -215,7 +104,7 @@ class CausalLM:
         moved = self._shift(batch, prefixes, shift)
         self._check_length(total, 0, moved)
         if kwargs.get("position_ids") is None and (attention_mask is not None or moved is not None):
-            positions = from_zero(total, attention_mask, given.device)
+            positions = self._places(total, attention_mask)
             kwargs["position_ids"] = positions[:, total - time :]
         if moved is not None:
             kwargs["position_ids"] = kwargs["position_ids"] + moved[:, None]
@@ -257,7 +146,7 @@ class CausalLM:
         moved = self._shift(batch, prefixes, shift)
         self._check_length(time, int(kwargs.get("max_new_tokens") or 0), moved)
         if moved is not None:
-            positions = from_zero(time, attention_mask, input_ids.device)
+            positions = self._places(time, attention_mask)
             kwargs["position_ids"] = positions + moved[:, None]
         options = {"do_sample": False, "pad_token_id": self.tokens.pad_id} | kwargs
         with inject(self._sites, prefixes, batch):
@@ -296,6 +185,15 @@ class CausalLM:
         stacked = self._stack(prefixes, len(texts))
         out = self.generate_ids(ids, mask, stacked, max_new_tokens=max_new_tokens, **kwargs)
         return [cut(self.tokens.decode(row), stop) for row in out[:, ids.shape[1] :].tolist()]
+
+    def reply(
+        self,
+        texts: Sequence[str],
+        prefixes: Sequence[Prefix | None] | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        """What the model says to texts: how it goes on with them; arguments as for ``generate``."""
+        return self.generate(texts, prefixes, **kwargs)
 
     def stream(
         self,
@@ -367,31 +265,3 @@ class CausalLM:
         lengths = torch.tensor([len(b) for b in second], device=ids.device)
         scored = torch.arange(longest, device=ids.device) >= longest - lengths[:, None]
         return found.masked_fill(~scored, 0.0).sum(dim=1).tolist()
-
-    # --- checks -----------------------------------------------------------------------------
-
-    def _shift(
-        self, batch: int, prefixes: PrefixBatch | None, shift: int | Tensor | None
-    ) -> Int[Tensor, " batch"] | None:
-        """How far the positions of each row move up; ``None``: no row's do."""
-        if prefixes is None or self.positions != "learned":
-            return None
-        return shifts(batch, prefixes, shift).to(self.device)
-
-    def _stack(self, prefixes: Sequence[Prefix | None] | None, batch: int) -> PrefixBatch | None:
-        if prefixes is not None and len(prefixes) != batch:
-            raise InputError(f"{len(prefixes)} prefixes came for {batch} texts", "one per text")
-        return None if prefixes is None else PrefixBatch.stack(prefixes)
-
-    def _check_length(self, time: int, new: int = 0, moved: Tensor | None = None) -> None:
-        """Refuse a text that does not fit into the context window."""
-        limit = self.n_positions
-        if limit is None:
-            return
-        total = time + new + (0 if moved is None else int(moved.max()))
-        if total > limit:
-            raise InputError(
-                f"The text takes {time} tokens, {total} with what is put before and after it",
-                f"at most {limit} tokens, the context window of this model",
-                "Shorten the text or ask for fewer new tokens",
-            )

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
+from transformers.models.auto import modeling_auto as auto
 
 from seprog.errors import ModelError
 
+Head = Literal["sequence", "token", "masked_lm"]
+"""What stands on an encoder: a classifier of texts or of tokens, or a masked language model."""
+
+_HEADS: dict[Head, Any] = {
+    "sequence": auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    "token": auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+    "masked_lm": auto.MODEL_FOR_MASKED_LM_MAPPING,
+}
 _ADVICE = "Give the folder of a model saved by save_pretrained, or the id of a model on the Hub"
 
 
@@ -26,7 +35,7 @@ def read_config(path: str) -> PreTrainedConfig:
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise ModelError(f"{path} has no config.json", "a folder with a model in it", _ADVICE)
     try:
-        return AutoConfig.from_pretrained(path, local_files_only=folder.is_dir())
+        return transformers.AutoConfig.from_pretrained(path, local_files_only=folder.is_dir())
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"No model could be read from {path!r} ({_first_line(error)})",
@@ -35,9 +44,38 @@ def read_config(path: str) -> PreTrainedConfig:
         ) from error
 
 
+def head_of(model_class: type, config: PreTrainedConfig) -> Head:
+    """Which head a class of models has.
+
+    Raises:
+        ModelError: None of those that an encoder can have here.
+    """
+    for head, classes in _HEADS.items():
+        if classes.get(type(config), None) is model_class:
+            return head
+    raise ModelError(
+        f"{model_class.__name__} is no encoder with a known head",
+        "a model for sequence classification, token classification or masked language modelling",
+        "Choose another base model",
+    )
+
+
+def _saved_class(config: PreTrainedConfig) -> type | None:
+    """The class that the checkpoint was saved from, as its configuration says."""
+    name = (config.architectures or [""])[0]
+    return getattr(transformers, name, None)
+
+
 def is_causal(config: PreTrainedConfig) -> bool:
     """Whether a configuration is one of a causal language model."""
-    return not config.is_encoder_decoder and type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    known = type(config) in auto.MODEL_FOR_CAUSAL_LM_MAPPING
+    return known and not config.is_encoder_decoder and not is_encoder(config)
+
+
+def is_encoder(config: PreTrainedConfig) -> bool:
+    """Whether a checkpoint holds an encoder with a head that ``EncoderModel`` knows."""
+    saved = _saved_class(config)
+    return any(saved and c.get(type(config), None) is saved for c in _HEADS.values())
 
 
 def load_causal(
@@ -53,6 +91,37 @@ def load_causal(
         raise ModelError(
             f"{path} is a model of type {config.model_type!r}", "a causal language model", _ADVICE
         )
+    return _load(AutoModelForCausalLM, "causal language model", path, dtype, attn_implementation)
+
+
+def load_encoder(
+    path: str, dtype: str | torch.dtype, attn_implementation: str | None
+) -> tuple[Any, Any]:
+    """An encoder with the head it was saved with, from safetensors files only, and its tokenizer.
+
+    Raises:
+        ModelError: It is not there, has no known head, is not in safetensors files or not complete.
+    """
+    config = read_config(path)
+    if not is_encoder(config):
+        saved = _saved_class(config)
+        raise ModelError(
+            f"{path} is a model of type {config.model_type!r}, "
+            + (f"saved as {saved.__name__}" if saved else "saved without saying as what"),
+            "an encoder for sequence classification, token classification or masked language "
+            "modelling",
+            _ADVICE,
+        )
+    return _load(_saved_class(config), "encoder with a head", path, dtype, attn_implementation)
+
+
+def _load(
+    model_class: Any,
+    kind: str,
+    path: str,
+    dtype: str | torch.dtype,
+    attn_implementation: str | None,
+) -> tuple[Any, Any]:
     local = Path(path).is_dir()
     if local and not any(Path(path).glob("*.safetensors")):
         raise ModelError(
@@ -61,7 +130,7 @@ def load_causal(
             "Convert it: load it with transformers and save_pretrained it again",
         )
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = model_class.from_pretrained(
             path,
             dtype=dtype,
             attn_implementation=attn_implementation,
@@ -73,15 +142,15 @@ def load_causal(
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(
             f"{path} cannot be loaded ({_first_line(error)})",
-            "a causal language model with safetensors weights and a tokenizer",
+            f"a {kind} with safetensors weights and a tokenizer",
             _ADVICE,
         ) from error
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise ModelError(
-            f"{path} lacks {len(missing)} weights of a causal language model ({missing[0]} ...)",
-            "the weights of every layer and of the language model head",
-            "Choose a checkpoint that was saved as a causal language model",
+            f"{path} lacks {len(missing)} weights of a {kind} ({missing[0]} ...)",
+            "the weights of every layer and of the head",
+            f"Choose a checkpoint that was saved as a {kind}",
         )
     return model, tokenizer
 

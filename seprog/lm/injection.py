@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any
 
 import torch
@@ -42,20 +42,29 @@ Recorder = Callable[[nn.Module, Tensor, Tensor], None]
 
 
 class AttentionSites:
-    """The attention modules of one model in the order in which they run, and their shape.
+    """The attention calls of one run of a model in their order, and their shape.
 
     Args:
-        modules: One module per site.
+        modules: The module that attends at each site; one that serves several layers (ALBERT)
+            is there once for each.
         spec: Heads and width of each.
     """
 
     def __init__(self, modules: tuple[nn.Module, ...], spec: PrefixSpec) -> None:
         self.modules, self.spec = modules, spec
-        self._index = {module: i for i, module in enumerate(modules)}
+        self._places: dict[nn.Module, list[int]] = {}
+        for i, module in enumerate(modules):
+            self._places.setdefault(module, []).append(i)
 
-    def index(self, module: nn.Module) -> int | None:
-        """The number of the site, or ``None`` if the module belongs to another model."""
-        return self._index.get(module)
+    def counter(self) -> Callable[[nn.Module], int | None]:
+        """Numbers the attention calls of one or more whole runs, one after the other.
+
+        Returns:
+            What gives the number of the site for a call of a module, ``None`` if the module
+            belongs to another model.
+        """
+        turns = {module: cycle(places) for module, places in self._places.items()}
+        return lambda module: next(turns[module]) if module in turns else None
 
     def check(self, prefixes: PrefixBatch, batch_size: int) -> None:
         """Refuse prefixes that do not fit the model or the batch.
@@ -90,6 +99,7 @@ class _Injection:
     def __init__(self, sites: AttentionSites, prefixes: PrefixBatch, batch_size: int) -> None:
         self.sites, self.prefixes, self.batch_size = sites, prefixes, batch_size
         self.everywhere = len(prefixes.rows) == batch_size
+        self.site = sites.counter()
         self._rows: dict[int, tuple[Tensor, Tensor]] = {}
         self._repeated: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
@@ -180,10 +190,11 @@ class Captured:
         self.mask = keep.gather(1, self.index)  # (batch, P)
         self.time = keep.shape[1]
         self.found: dict[int, tuple[Tensor, Tensor]] = {}
+        self._site = sites.counter()
 
     def __call__(self, module: nn.Module, key: Keys, value: Keys) -> None:
         """Collect one site."""
-        site = self.sites.index(module)
+        site = self._site(module)
         if site is None:
             return
         if key.shape[2] != self.time:
@@ -261,7 +272,7 @@ def _make_attention(base_name: str) -> Callable[..., tuple[Tensor, Tensor | None
         recorder, state = _RECORDER.get(), _INJECTION.get()
         if recorder is not None:
             recorder(module, key, value)
-        site = None if state is None else state.sites.index(module)
+        site = None if state is None else state.site(module)
         if state is None or site is None:
             return base(module, query, key, value, attention_mask, **kwargs)
         return _attend_with_prefix(

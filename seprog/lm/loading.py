@@ -15,7 +15,8 @@ from transformers import PreTrainedConfig
 from seprog.errors import ModelError
 from seprog.lm.base import LanguageModel
 from seprog.lm.causal import CausalLM
-from seprog.lm.checkpoints import is_causal, read_config
+from seprog.lm.checkpoints import is_causal, is_encoder, read_config
+from seprog.lm.encoder import EncoderModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,10 @@ class _Adapter:
     load: Callable[[str, str | torch.dtype, str | torch.device, str | None], LanguageModel]
 
 
-_ADAPTERS = (_Adapter("causal language model", is_causal, CausalLM.from_pretrained),)
+_ADAPTERS = (
+    _Adapter("a causal language model", is_causal, CausalLM.from_pretrained),
+    _Adapter("an encoder with a head", is_encoder, EncoderModel.from_pretrained),
+)
 
 
 def load_lm(
@@ -51,9 +55,9 @@ def load_lm(
     for adapter in _ADAPTERS:
         if adapter.fits(config):
             return adapter.load(path, dtype, device, attn_implementation)
-    kind = "an encoder-decoder" if config.is_encoder_decoder else "not a generative"
+    kind = "an encoder-decoder" if config.is_encoder_decoder else "another kind of"
     raise ModelError(
         f"{path} is {kind} model (type {config.model_type!r})",
-        " or ".join(f"a {adapter.kind}" for adapter in _ADAPTERS),
+        " or ".join(adapter.kind for adapter in _ADAPTERS),
         "Choose another base model",
     )

@@ -1,7 +1,7 @@
 """Text to token ids and back, and stopping a generation at a piece of text.
 
 The tokenizer is used as it is and never changed: its padding side and padding token do not
-matter, rows are padded here, on the left.
+matter, rows are padded here.
 """
 
 from __future__ import annotations
@@ -24,16 +24,21 @@ class Tokens:
 
     Args:
         tokenizer: The base model's tokenizer.
+        whole: Whether texts are whole: they get the special tokens that the tokenizer puts
+            behind them too, and are padded on the right. Else more text follows, and they are
+            padded on the left.
 
     ``leading`` holds the special tokens that the tokenizer normally puts in front of a text (a
-    BOS, or nothing). Special tokens that it puts behind a text are left out: more text follows.
+    BOS, or nothing), ``trailing`` those behind it (nothing unless texts are whole).
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, whole: bool = False) -> None:
+        self.tokenizer, self.whole = tokenizer, whole
         full, bare = (list(tokenizer("a", add_special_tokens=s).input_ids) for s in (True, False))
         starts = (i for i in range(len(full)) if full[i : i + len(bare)] == bare)
-        self.leading: list[int] = full[: next(starts, 0)]
+        start = next(starts, 0)
+        self.leading: list[int] = full[:start]
+        self.trailing: list[int] = full[start + len(bare) :] if whole else []
         pad = tokenizer.pad_token_id
         pad = tokenizer.eos_token_id if pad is None else pad
         self.pad_id: int = 0 if pad is None else pad
@@ -43,8 +48,8 @@ class Tokens:
 
         Args:
             texts: Any number of texts.
-            bos: Whether a text gets the BOS that the tokenizer normally gives it; for all, or
-                one per text. Makes no difference to tokenizers that give none.
+            bos: Whether a text gets the special tokens that the tokenizer normally gives it; for
+                all, or one per text. Makes no difference to tokenizers that give none.
 
         Raises:
             InputError: There is no text, or a text has no tokens.
@@ -58,7 +63,7 @@ class Tokens:
         rows = []
         for text, with_bos in zip(texts, wanted, strict=True):
             ids = list(self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
-            rows.append((self.leading if with_bos else []) + ids)
+            rows.append([*self.leading, *ids, *self.trailing] if with_bos else ids)
             if not rows[-1]:
                 raise InputError(f"The text {text!r} has no tokens", "some text")
         return rows
@@ -66,10 +71,13 @@ class Tokens:
     def pad(
         self, rows: Sequence[Sequence[int]], device: torch.device
     ) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch time"]]:
-        """Rows as one tensor, padded on the left, and its mask (1 where a token is real)."""
+        """Rows as one tensor, padded on one side, and its mask (1 where a token is real)."""
         time = max(len(row) for row in rows)
-        ids = [[self.pad_id] * (time - len(row)) + list(row) for row in rows]
-        mask = [[0] * (time - len(row)) + [1] * len(row) for row in rows]
+        side = -1 if self.whole else 1
+        parts = [([self.pad_id] * (time - len(row)), list(row)) for row in rows]
+        ids = [[*a, *b] for a, b in (part[::side] for part in parts)]
+        mask = [[0] * len(a) + [1] * len(b) for a, b in parts]
+        mask = [row[::side] for row in mask]
         return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
     def decode(self, ids: Sequence[int]) -> str:

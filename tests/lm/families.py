@@ -114,6 +114,52 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+_BERT = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 130,
+}
+_SMALL = {"embedding_size": 32}
+
+ENCODERS: dict[str, Family] = {
+    "bert": Family(tf.BertConfig, _BERT, "learned", 4),
+    "roberta": Family(tf.RobertaConfig, _BERT, "learned", 4),
+    "xlm_roberta": Family(tf.XLMRobertaConfig, _BERT, "learned", 4),
+    "electra": Family(tf.ElectraConfig, _BERT | _SMALL, "learned", 4),
+    "albert": Family(tf.AlbertConfig, _BERT | _SMALL, "learned", 4),
+    "distilbert": Family(
+        tf.DistilBertConfig,
+        {"dim": 32, "hidden_dim": 48, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 130},
+        "learned",
+        4,
+    ),
+    "modernbert": Family(
+        tf.ModernBertConfig,
+        _BERT | {"global_attn_every_n_layers": 2, "local_attention": 2 * WIDE},
+        "rotary",
+        4,
+    ),
+}
+
+HEADS: dict[str, Any] = {
+    "sequence": tf.AutoModelForSequenceClassification,
+    "token": tf.AutoModelForTokenClassification,
+    "masked_lm": tf.AutoModelForMaskedLM,
+}
+
+
+def build_encoder(name: str, head: str, attention: str = "sdpa", **options: Any) -> Any:
+    """An encoder of the family with a head and random weights, in evaluation mode."""
+    family = ENCODERS[name]
+    config = family.config(
+        vocab_size=VOCAB, **{"pad_token_id": 0, "num_labels": 3} | family.options | options
+    )
+    config._attn_implementation = attention
+    return randomize(HEADS[head].from_config(config))
+
+
 def build(name: str, attention: str = "sdpa", window: int = WIDE, seed: int = 0) -> Any:
     """A model of the family with random weights, in evaluation mode."""
     family = FAMILIES[name]
