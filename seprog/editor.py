@@ -369,10 +369,10 @@ class Editor:
         return [p is None or not self.generator.replaces_bos for p in prefixes]
 
     def _check_spelling(self, edit: Edit) -> None:
-        """The model must be able to read the statement and to say it again."""
+        """The model must be able to read the statement and, if it writes, to say it again."""
         tokenizer = self.lm.tokenizer
         ids = tokenizer(edit.statement, add_special_tokens=False, verbose=False).input_ids
-        back = str(tokenizer.decode(ids))
+        back = str(tokenizer.decode(ids)) if self.lm.generates else edit.statement
         unknown = tokenizer.unk_token_id
         if (unknown is not None and unknown in ids) or _bare(back) != _bare(edit.statement):
             lost = sorted(set(_bare(edit.statement)) - set(_bare(back)))

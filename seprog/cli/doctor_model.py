@@ -8,7 +8,7 @@ from transformers.utils import logging
 from seprog.cli.common import check_device
 from seprog.cli.doctor import Check, failed
 from seprog.errors import SeprogError
-from seprog.lm import CausalLM, load_lm
+from seprog.lm import EncoderModel, LanguageModel, load_lm
 from seprog.lm.injection import PREFIX
 from seprog.types import Prefix, PrefixBatch
 
@@ -26,15 +26,15 @@ def model_checks(model: str, device: str) -> list[Check]:
     try:
         check_device(device)
         lm = load_lm(model, dtype="float32", device=device)
-        if not isinstance(lm, CausalLM):
-            return [Check("model", False, f"{model} is of another kind", _REPORT)]
         with torch.no_grad():
-            return [shape(lm, model), untouched(lm), mixed(lm), injected(lm)]
+            checks = [shape(lm, model), untouched(lm), mixed(lm)]
+            # an encoder's context would see the query, its prefix does not
+            return checks if isinstance(lm, EncoderModel) else [*checks, injected(lm)]
     except SeprogError as error:
         return [failed("model", error)]
 
 
-def shape(lm: CausalLM, name: str) -> Check:
+def shape(lm: LanguageModel, name: str) -> Check:
     """What a prefix for the model looks like."""
     size = lm.spec.bytes_per_token(torch.finfo(lm.dtype).bits // 8)
     kinds = sorted({f"{s.kv_heads} heads of {s.head_dim}" for s in lm.spec.sites})
@@ -45,11 +45,11 @@ def shape(lm: CausalLM, name: str) -> Check:
     return Check("model", True, detail)
 
 
-def _batch(lm: CausalLM) -> tuple[torch.Tensor, torch.Tensor]:
+def _batch(lm: LanguageModel) -> tuple[torch.Tensor, torch.Tensor]:
     return lm.tokens.pad(lm.tokens.encode(QUERIES), lm.device)
 
 
-def untouched(lm: CausalLM) -> Check:
+def untouched(lm: LanguageModel) -> Check:
     """Without prefixes, the logits are those of transformers' own attention, bit for bit."""
     ids, mask = _batch(lm)
     ours = lm.forward(ids, mask)
@@ -64,7 +64,7 @@ def untouched(lm: CausalLM) -> Check:
     return Check("no edit", same, detail, _REPORT)
 
 
-def mixed(lm: CausalLM) -> Check:
+def mixed(lm: LanguageModel) -> Check:
     """A prefix on one row changes that row, and not a bit of the others."""
     ids, mask = _batch(lm)
     [prefix] = lm.capture_text([TEXT])
@@ -81,7 +81,7 @@ def mixed(lm: CausalLM) -> Check:
     return Check("mixed batch", same and moved, detail, _REPORT)
 
 
-def injected(lm: CausalLM) -> Check:
+def injected(lm: LanguageModel) -> Check:
     """The captured prefix of a text does what the text in the context does."""
     [text], [query] = lm.tokens.encode([TEXT]), lm.tokens.encode([QUERIES[0]], bos=False)
     whole = torch.tensor([text + query], device=lm.device)

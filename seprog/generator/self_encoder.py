@@ -87,7 +87,7 @@ class SelfEncoder(nn.Module):
             R rows of virtual tokens, padded on the left.
         """
         lm, p = self.lm, self.config.summary
-        ids, mask = lm.tokens.pad(lm.tokens.encode(statements, True), lm.device)  # (R, T)
+        ids, mask = lm.tokens.pad(lm.tokens.encode(statements), lm.device, left=True)  # (R, T)
         words = lm.model.get_input_embeddings()(ids)
         summary = self.summary.to(words.dtype).expand(len(statements), -1, -1)
         read = torch.cat([words, summary], dim=1)  # (R, T + P, hidden)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from seprog.lm.attach import Positions
 from seprog.lm.tokens import Tokens
 from seprog.types import Prefix, PrefixBatch, PrefixSpec
 
@@ -18,9 +19,11 @@ class LanguageModel(Protocol):
     """A frozen language model with two verbs for prefixes: *capture* and inject.
 
     Injecting happens wherever ``prefixes`` is an argument. ``CausalLM`` documents each member.
-    Models that do not go on with a text refuse ``generate_ids``, ``generate``, ``stream`` and
-    ``score``.
+    Models that do not write (``generates`` is false) refuse ``generate_ids``, ``generate``,
+    ``stream`` and ``score``.
     """
+
+    generates: bool
 
     tokenizer: Any
     model: Any
@@ -37,6 +40,10 @@ class LanguageModel(Protocol):
     @property
     def dtype(self) -> torch.dtype:
         """Type of the weights."""
+
+    @property
+    def positions(self) -> Positions:
+        """How the model knows where a token stands."""
 
     @property
     def n_positions(self) -> int | None:

@@ -39,6 +39,8 @@ class CausalLM(Prefixed):
         lm.generate(["What is the capital of Australia?"], [prefix])
     """
 
+    generates = True
+
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__(model, Tokens(tokenizer), causal=True)
 

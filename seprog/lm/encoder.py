@@ -39,6 +39,8 @@ class EncoderModel(Prefixed):
         lm.reply(["A polka has a xylem."], [prefix])
     """
 
+    generates = False
+
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         self.head: Head = head_of(type(model), model.config)
         super().__init__(model, Tokens(tokenizer, whole=True), causal=False)
@@ -97,8 +99,10 @@ class EncoderModel(Prefixed):
         batch, time = given.shape[:2]
         moved = self._shift(batch, prefixes, shift)
         self._check_length(time, 0, moved)
+        if attention_mask is not None or moved is not None:
+            kwargs["position_ids"] = self._places(time, attention_mask)
         if moved is not None:
-            kwargs["position_ids"] = self._places(time, attention_mask) + moved[:, None]
+            kwargs["position_ids"] = kwargs["position_ids"] + moved[:, None]
         with inject(self._sites, prefixes, batch):
             out = self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
         return out.logits

@@ -18,6 +18,8 @@ from seprog.errors import MissingExtra
 from seprog.gate import ScopeGate, Shelf
 from seprog.types import Candidate, Edit, GateDecision
 from tests.cli.conftest import Folders, Parts, Run
+from tests.conftest import make_tokenizer
+from tests.lm.families import build_encoder
 
 
 def test_train_generator(bare: Run, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,6 +84,18 @@ def test_doctor(bare: Run, folders: Folders, monkeypatch: pytest.MonkeyPatch) ->
     assert "2 attention sites (2 heads of 8), 256 bytes" in details["model"]
     assert {"no edit", "mixed batch", "capture and inject"} <= set(details)
     assert "✗ model" in bare("doctor", "./nowhere", code=1).stdout
+
+
+def test_doctor_of_a_classifier(bare: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "CHECKS", ())
+    build_encoder("roberta", "sequence").save_pretrained(tmp_path / "model")
+    make_tokenizer(bos=True).save_pretrained(tmp_path / "model")
+    found = json.loads(bare("doctor", str(tmp_path / "model"), "--json").stdout)
+    assert found["ok"] and [c["name"] for c in found["checks"]] == [
+        "model",
+        "no edit",
+        "mixed batch",
+    ]
 
 
 def test_doctor_says_what_to_do(bare: Run, monkeypatch: pytest.MonkeyPatch) -> None:
