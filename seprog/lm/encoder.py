@@ -175,7 +175,7 @@ class EncoderModel(Prefixed):
             )
         return " ".join(self.tokens.decode([i]).strip() for i in best[masked].tolist())
 
-    def generate(self, texts: Sequence[str], *args: Any, **kwargs: Any) -> NoReturn:
+    def generate(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refused: an encoder does not go on with a text.
 
         Raises:
