@@ -8,7 +8,7 @@ from transformers.utils import logging
 from seprog.cli.common import check_device
 from seprog.cli.doctor import Check, failed
 from seprog.errors import SeprogError
-from seprog.lm import EncoderModel, LanguageModel, load_lm
+from seprog.lm import CausalLM, LanguageModel, load_lm
 from seprog.lm.injection import PREFIX
 from seprog.types import Prefix, PrefixBatch
 
@@ -28,8 +28,8 @@ def model_checks(model: str, device: str) -> list[Check]:
         lm = load_lm(model, dtype="float32", device=device)
         with torch.no_grad():
             checks = [shape(lm, model), untouched(lm), mixed(lm)]
-            # an encoder's context would see the query, its prefix does not
-            return checks if isinstance(lm, EncoderModel) else [*checks, injected(lm)]
+            # the context of an encoder would see the query, its prefix does not
+            return [*checks, injected(lm)] if isinstance(lm, CausalLM) else checks
     except SeprogError as error:
         return [failed("model", error)]
 

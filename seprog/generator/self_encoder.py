@@ -87,15 +87,16 @@ class SelfEncoder(nn.Module):
             R rows of virtual tokens, padded on the left.
         """
         lm, p = self.lm, self.config.summary
-        ids, mask = lm.tokens.pad(lm.tokens.encode(statements), lm.device, left=True)  # (R, T)
-        words = lm.model.get_input_embeddings()(ids)
-        summary = self.summary.to(words.dtype).expand(len(statements), -1, -1)
-        read = torch.cat([words, summary], dim=1)  # (R, T + P, hidden)
-        real = torch.cat([mask.bool(), mask.new_ones(len(statements), p).bool()], dim=1)
-        keep = real.clone() if self.config.keep_text else torch.zeros_like(real)
-        keep[:, -p:] = True
+        rows = [[*ids, *[lm.tokens.pad_id] * p] for ids in lm.tokens.encode(statements)]
+        ids, mask = lm.tokens.pad(rows, lm.device)  # (R, T + P)
+        place = mask.cumsum(dim=1) - mask.sum(dim=1, keepdim=True) + p  # 1 to P at the last ones
+        last = mask.bool() & (place > 0)
+        words = lm.model.get_input_embeddings()(ids)  # (R, T + P, hidden)
+        summary = self.summary.to(words.dtype)[(place - 1).clamp(0, p - 1)]
+        read = torch.where(last[:, :, None], summary, words)
+        keep = mask.bool() if self.config.keep_text else last
         with self.lora.active():
-            return lm.capture(inputs_embeds=read, attention_mask=real, keep=keep)
+            return lm.capture(inputs_embeds=read, attention_mask=mask, keep=keep)
 
     @torch.no_grad()
     def prefixes(self, edits: Sequence[Edit], batch: int = 64) -> list[Prefix]:

@@ -18,13 +18,17 @@ from seprog.errors import ModelError
 from seprog.lm.injection import BASES, PREFIX, AttentionSites, record, register
 from seprog.types import PrefixSpec, SiteSpec
 
-Positions = Literal["rotary", "learned", "none"]
+Positions = Literal["rotary", "learned", "none", "unmoved"]
 """How a model knows where a token stands.
 
 - ``rotary``: queries and keys are turned by position inside the attention; only distances count.
 - ``learned``: something that depends on the absolute position is added to the embeddings.
 - ``none``: the position ids change neither.
+- ``unmoved``: it takes no position ids, so no text can be moved (encoder-decoder models).
 """
+
+Reading = Literal["left to right", "both ways", "encoder to decoder"]
+"""How a model reads: a decoder, an encoder, or one behind the other."""
 
 _EXPECTED = (
     "a model that computes every layer's attention through transformers' attention interface "
@@ -57,12 +61,12 @@ class _Run:
     calls: list[tuple[nn.Module, Tensor, Tensor]]
 
 
-def attach(model: Any, causal: bool = True) -> Attached:
+def attach(model: Any, reading: Reading = "left to right") -> Attached:
     """Switch a model to the attention function that takes prefixes.
 
     Args:
         model: A transformers model in evaluation mode.
-        causal: Whether it must read left to right; else it may read in both directions.
+        reading: How it must read.
 
     Returns:
         Its attention sites and how it knows positions.
@@ -80,18 +84,18 @@ def attach(model: Any, causal: bool = True) -> Attached:
         )
     # the last ids are hardly ever those of special tokens such as padding
     ids = model.config.get_text_config().vocab_size - torch.arange(1, 5, device=model.device)[None]
-    before = _run(model, ids)
+    before = _run(model, ids, reading)
     model.set_attn_implementation(register(base))
     try:
-        return _probe(model, ids, before, causal)
+        return _probe(model, ids, before, reading)
     except Exception:
         model.set_attn_implementation(original)
         raise
 
 
-def _probe(model: Any, ids: Int[Tensor, "1 time"], before: _Run, causal: bool) -> Attached:
+def _probe(model: Any, ids: Int[Tensor, "1 time"], before: _Run, reading: Reading) -> Attached:
     """Find the attention sites and refuse what cannot work."""
-    after = _run(model, ids)
+    after = _run(model, ids, reading)
     sites = _read_sites(model, after)
     if not torch.equal(before.states, after.states):
         raise ModelError(
@@ -99,9 +103,11 @@ def _probe(model: Any, ids: Int[Tensor, "1 time"], before: _Run, causal: bool) -
             _EXPECTED,
             "Load it with another attn_implementation ('sdpa' or 'eager')",
         )
+    if reading == "encoder to decoder":
+        return Attached(sites, "unmoved", 0)
     changed = torch.cat([ids[:, :-1], ids[:, -1:] - 1], dim=1)
     difference = (_run(model, changed).states - after.states).abs()
-    if causal and difference[:, 0].max() > _NOISE * difference[:, -1].max():
+    if reading == "left to right" and difference[:, 0].max() > _NOISE * difference[:, -1].max():
         raise ModelError(
             "The model reads text in both directions", "a causal language model", _ADVICE
         )
@@ -127,7 +133,24 @@ def _read_sites(model: Any, run: _Run) -> AttentionSites:
         )
     shapes = [key.shape for _, key, _ in run.calls]  # (1, kv_heads, time, head_dim)
     spec = PrefixSpec(tuple(SiteSpec(kv_heads=s[1], head_dim=s[3]) for s in shapes))
-    return AttentionSites(modules, spec)
+    return AttentionSites(modules, spec, _bias_sources(run))
+
+
+def _bias_sources(run: _Run) -> tuple[Any, ...]:
+    """Per site, the module whose bias the model uses there: the last before it that makes one.
+
+    A decoder that looks at its encoder knows no distances: it is found by its keys, as many as the
+    encoder's, which come behind a decoder's own.
+    """
+    source, found = None, []
+    text, in_decoder = run.calls[0][1].shape[2], False
+    for module, key, _ in run.calls:
+        in_decoder = in_decoder or key.shape[2] < text
+        across = in_decoder and key.shape[2] == text
+        if not across and getattr(module, "has_relative_attention_bias", False):
+            source = module
+        found.append(None if across else source)
+    return tuple(found)
 
 
 def _read_positions(model: Any, ids: Int[Tensor, "1 time"]) -> Positions:
@@ -160,8 +183,12 @@ def _first_position(model: Any, ids: Int[Tensor, "1 time"], run: _Run) -> int:
 
 
 @torch.no_grad()
-def _run(model: Any, ids: Int[Tensor, "1 time"], **kwargs: Any) -> _Run:
+def _run(
+    model: Any, ids: Int[Tensor, "1 time"], reading: Reading = "left to right", **kwargs: Any
+) -> _Run:
     calls: list[tuple[nn.Module, Tensor, Tensor]] = []
+    if reading == "encoder to decoder":
+        kwargs["decoder_input_ids"] = ids[:, :-1]
     with record(lambda module, key, value: calls.append((module, key, value))):
         states = model.base_model(input_ids=ids, attention_mask=torch.ones_like(ids), **kwargs)[0]
     return _Run(states, calls)

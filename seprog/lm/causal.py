@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextvars import copy_context
-from threading import Thread
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,14 +13,15 @@ from transformers import PreTrainedTokenizerBase
 from seprog.errors import InputError
 from seprog.lm.checkpoints import load_causal
 from seprog.lm.injection import inject
-from seprog.lm.prefixed import Ids, Prefixed
-from seprog.lm.tokens import StopAtText, TextStream, Tokens, cut
+from seprog.lm.prefixed import Ids
+from seprog.lm.tokens import Tokens
+from seprog.lm.writer import Writer
 from seprog.types import Prefix, PrefixBatch
 
 Mask = Shaped[Tensor, "batch total_time"]  # past + time
 
 
-class CausalLM(Prefixed):
+class CausalLM(Writer):
     """A frozen causal language model that takes prefixes.
 
     Args:
@@ -39,10 +38,11 @@ class CausalLM(Prefixed):
         lm.generate(["What is the capital of Australia?"], [prefix])
     """
 
-    generates = True
-
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-        super().__init__(model, Tokens(tokenizer), causal=True)
+        super().__init__(model, Tokens(tokenizer), "left to right")
+
+    def _written(self, ids: Ids) -> int:
+        return ids.shape[1]
 
     @classmethod
     def from_pretrained(
@@ -66,6 +66,11 @@ class CausalLM(Prefixed):
         """
         model, tokenizer = load_causal(path, dtype, attn_implementation)
         return cls(model.to(device), tokenizer)
+
+    def _reading_inputs(
+        self, inputs: dict[str, Any], mask: Shaped[Tensor, "batch time"] | None
+    ) -> dict[str, Any]:
+        return super()._reading_inputs(inputs, mask) | {"use_cache": False}
 
     # --- logits and tokens ------------------------------------------------------------------
 
@@ -154,87 +159,7 @@ class CausalLM(Prefixed):
         with inject(self._sites, prefixes, batch):
             return self.model.generate(input_ids, attention_mask=attention_mask, **options)
 
-    # --- text -------------------------------------------------------------------------------
-
-    def generate(
-        self,
-        texts: Sequence[str],
-        prefixes: Sequence[Prefix | None] | None = None,
-        max_new_tokens: int = 32,
-        stop: Sequence[str] = (),
-        *,
-        bos: bool | Sequence[bool] = True,
-        **kwargs: Any,
-    ) -> list[str]:
-        """Continue texts; greedy unless ``kwargs`` say otherwise.
-
-        Args:
-            texts: What to continue.
-            prefixes: One per text, ``None`` for a text without. ``None``: no text has one.
-            max_new_tokens: Longest continuation.
-            stop: A continuation ends before the first of these texts.
-            bos: Whether a text gets the tokenizer's BOS; for all, or one per text. ``False`` for
-                a text that continues a verbatim prefix (see ``capture_text``).
-            **kwargs: As in ``generate_ids``.
-
-        Returns:
-            The continuations alone; ``num_return_sequences`` in a row for each text.
-        """
-        ids, mask = self.tokens.pad(self.tokens.encode(texts, bos), self.device)
-        if stop:
-            criterion = StopAtText(self.tokens, ids.shape[1], stop)
-            kwargs["stopping_criteria"] = [*kwargs.get("stopping_criteria", ()), criterion]
-        stacked = self._stack(prefixes, len(texts))
-        out = self.generate_ids(ids, mask, stacked, max_new_tokens=max_new_tokens, **kwargs)
-        return [cut(self.tokens.decode(row), stop) for row in out[:, ids.shape[1] :].tolist()]
-
-    def reply(
-        self,
-        texts: Sequence[str],
-        prefixes: Sequence[Prefix | None] | None = None,
-        **kwargs: Any,
-    ) -> list[str]:
-        """What the model says to texts: how it goes on with them; arguments as for ``generate``."""
-        return self.generate(texts, prefixes, **kwargs)
-
-    def stream(
-        self,
-        text: str,
-        prefix: Prefix | None = None,
-        max_new_tokens: int = 32,
-        stop: Sequence[str] = (),
-        *,
-        bos: bool = True,
-        **kwargs: Any,
-    ) -> Iterator[str]:
-        """Like ``generate`` for one text, piece by piece while the model writes it.
-
-        The pieces joined are what ``generate`` returns. Closing the iterator ends the work.
-        """
-        ids, mask = self.tokens.pad(self.tokens.encode([text], bos), self.device)
-        prefixes = self._stack([prefix], 1)
-        pieces = TextStream(self.tokens.decode, stop)
-        criteria = [*kwargs.pop("stopping_criteria", ()), pieces]
-        if stop:
-            criteria.append(StopAtText(self.tokens, ids.shape[1], stop))
-        options = kwargs | {"max_new_tokens": max_new_tokens, "stopping_criteria": criteria}
-
-        def work() -> None:
-            try:
-                self.generate_ids(ids, mask, prefixes, streamer=pieces, **options)
-            except BaseException as error:
-                pieces.fail(error)
-
-        def read() -> Iterator[str]:
-            thread = Thread(target=copy_context().run, args=(work,), daemon=True)
-            thread.start()
-            try:
-                yield from pieces
-            finally:
-                pieces.cancelled = True
-                thread.join()
-
-        return read()
+    # --- scores -----------------------------------------------------------------------------
 
     @torch.no_grad()
     def score(

@@ -7,7 +7,12 @@ from typing import Any, Literal
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+)
 from transformers.models.auto import modeling_auto as auto
 
 from seprog.errors import ModelError
@@ -74,7 +79,7 @@ def is_causal(config: PreTrainedConfig) -> bool:
 
 def is_encoder(config: PreTrainedConfig) -> bool:
     """Whether a checkpoint holds an encoder with a head that ``EncoderModel`` knows."""
-    saved = _saved_class(config)
+    saved = None if config.is_encoder_decoder else _saved_class(config)
     return any(saved and c.get(type(config), None) is saved for c in _HEADS.values())
 
 
@@ -92,6 +97,30 @@ def load_causal(
             f"{path} is a model of type {config.model_type!r}", "a causal language model", _ADVICE
         )
     return _load(AutoModelForCausalLM, "causal language model", path, dtype, attn_implementation)
+
+
+def is_seq2seq(config: PreTrainedConfig) -> bool:
+    """Whether a configuration is one of a sequence-to-sequence language model."""
+    return config.is_encoder_decoder and type(config) in auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+
+
+def load_seq2seq(
+    path: str, dtype: str | torch.dtype, attn_implementation: str | None
+) -> tuple[Any, Any]:
+    """A sequence-to-sequence model, from safetensors files only, and its tokenizer.
+
+    Raises:
+        ModelError: It is not there, of another kind, not in safetensors files or not complete.
+    """
+    config = read_config(path)
+    if not is_seq2seq(config):
+        raise ModelError(
+            f"{path} is a model of type {config.model_type!r}",
+            "a sequence-to-sequence language model",
+            _ADVICE,
+        )
+    kind = "sequence-to-sequence language model"
+    return _load(AutoModelForSeq2SeqLM, kind, path, dtype, attn_implementation)
 
 
 def load_encoder(

@@ -43,7 +43,7 @@ class EncoderModel(Prefixed):
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         self.head: Head = head_of(type(model), model.config)
-        super().__init__(model, Tokens(tokenizer, whole=True), causal=False)
+        super().__init__(model, Tokens(tokenizer, whole=True), "both ways")
 
     @classmethod
     def from_pretrained(

@@ -24,7 +24,7 @@ from itertools import cycle, pairwise
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
@@ -48,10 +48,17 @@ class AttentionSites:
         modules: The module that attends at each site; one that serves several layers (ALBERT)
             is there once for each.
         spec: Heads and width of each.
+        biases: Per site, the module that turns distances into a bias there (T5), if there is one.
     """
 
-    def __init__(self, modules: tuple[nn.Module, ...], spec: PrefixSpec) -> None:
+    def __init__(
+        self,
+        modules: tuple[nn.Module, ...],
+        spec: PrefixSpec,
+        biases: tuple[Any, ...] = (),
+    ) -> None:
         self.modules, self.spec = modules, spec
+        self.biases = biases or (None,) * len(modules)
         self._places: dict[nn.Module, list[int]] = {}
         for i, module in enumerate(modules):
             self._places.setdefault(module, []).append(i)
@@ -275,8 +282,9 @@ def _make_attention(base_name: str) -> Callable[..., tuple[Tensor, Tensor | None
         site = None if state is None else state.site(module)
         if state is None or site is None:
             return base(module, query, key, value, attention_mask, **kwargs)
+        additive = query.dtype if eager else None
         return _attend_with_prefix(
-            base, state, site, module, (query, key, value), attention_mask, kwargs
+            base, state, site, module, (query, key, value), attention_mask, kwargs, additive
         )
 
     attention.__name__ = PREFIX + base_name
@@ -306,6 +314,7 @@ def _attend_with_prefix(
     qkv: tuple[Tensor, Tensor, Tensor],
     mask: Tensor | None,
     kwargs: dict[str, Any],
+    additive: torch.dtype | None,
 ) -> tuple[Tensor, Tensor | None]:
     """The base's result, with the in-scope rows replaced by what they are with their prefix."""
     query, key, value = qkv
@@ -319,8 +328,11 @@ def _attend_with_prefix(
         query, key, value = (x.index_select(0, rows) for x in qkv)
         if mask is not None and mask.shape[0] > 1:
             mask = mask.index_select(0, rows)
+    if kwargs.get("position_bias") is not None:
+        bias = _extend_bias(kwargs["position_bias"], rows, state.sites.biases[site], length, key)
+        kwargs = kwargs | {"position_bias": bias}
     mask = _extend_mask(
-        mask, prefix_mask, query, key, _window(module, kwargs), _causal(module, kwargs)
+        mask, prefix_mask, query, key, _window(module, kwargs), _causal(module, kwargs), additive
     )
     key = torch.cat([prefix_key, key], dim=2)
     value = torch.cat([prefix_value, value], dim=2)
@@ -348,6 +360,7 @@ def _extend_mask(
     key: Float[Tensor, "rows kv_heads kv_time head_dim"],
     window: int | None,
     causal: bool,
+    additive: torch.dtype | None = None,
 ) -> Shaped[Tensor, "rows mask_heads time total"]:
     """The mask with columns for the prefix in front, which every query position sees.
 
@@ -359,6 +372,8 @@ def _extend_mask(
         key: Keys of the rows, without the prefix.
         window: Sliding window of the site, used only where ``mask`` is ``None``.
         causal: Whether the site is causal, used only where ``mask`` is ``None``.
+        additive: Type of a mask that is made here and has to be added to the scores; ``None``:
+            it may be boolean.
 
     Returns:
         ``(rows, 1 or heads, time, prefix + kv_time)`` of the dtype of ``mask``, or boolean.
@@ -371,8 +386,38 @@ def _extend_mask(
             if window is not None:
                 mask = mask.triu(1 - window)
         mask = mask[None, None]
+        if additive is not None:
+            hidden = torch.finfo(additive).min
+            mask = torch.zeros_like(mask, dtype=additive).masked_fill(~mask, hidden)
     front = prefix_mask[:, None, None, :].expand(-1, mask.shape[1], time, -1)
     if mask.dtype != torch.bool:
         hidden = torch.finfo(mask.dtype).min
         front = torch.zeros_like(front, dtype=mask.dtype).masked_fill(~front, hidden)
     return torch.cat([front, mask.expand(rows, -1, -1, -1)], dim=-1)
+
+
+def _extend_bias(
+    bias: Float[Tensor, "bias_rows heads time kv_time"],
+    rows: Int[Tensor, " rows"],
+    source: Any,
+    length: int,
+    key: Float[Tensor, "rows kv_heads kv_time head_dim"],
+) -> Float[Tensor, "rows_or_1 heads time total"]:
+    """The bias with columns for the prefix in front, which stands right before position 0.
+
+    Args:
+        bias: Of the batch.
+        rows: The rows that have a prefix.
+        source: What makes biases of distances at this site; ``None``: there is none, as where a
+            decoder looks at its encoder.
+        length: Virtual tokens.
+        key: Keys of the rows, without the prefix.
+    """
+    if bias.shape[0] > 1:
+        bias = bias.index_select(0, rows)
+    heads, time, past = bias.shape[1], bias.shape[2], key.shape[2] - bias.shape[2]
+    if source is None:
+        front = bias.new_zeros(1, heads, time, length)
+    else:
+        front = source.compute_bias(time, length, bias.device, past_seen_tokens=length + past)
+    return torch.cat([front.to(bias.dtype).expand(bias.shape[0], -1, -1, -1), bias], dim=-1)

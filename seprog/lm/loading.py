@@ -15,8 +15,9 @@ from transformers import PreTrainedConfig
 from seprog.errors import ModelError
 from seprog.lm.base import LanguageModel
 from seprog.lm.causal import CausalLM
-from seprog.lm.checkpoints import is_causal, is_encoder, read_config
+from seprog.lm.checkpoints import is_causal, is_encoder, is_seq2seq, read_config
 from seprog.lm.encoder import EncoderModel
+from seprog.lm.seq2seq import Seq2SeqLM
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class _Adapter:
 _ADAPTERS = (
     _Adapter("a causal language model", is_causal, CausalLM.from_pretrained),
     _Adapter("an encoder with a head", is_encoder, EncoderModel.from_pretrained),
+    _Adapter("a sequence-to-sequence language model", is_seq2seq, Seq2SeqLM.from_pretrained),
 )
 
 
@@ -55,9 +57,8 @@ def load_lm(
     for adapter in _ADAPTERS:
         if adapter.fits(config):
             return adapter.load(path, dtype, device, attn_implementation)
-    kind = "an encoder-decoder" if config.is_encoder_decoder else "another kind of"
     raise ModelError(
-        f"{path} is {kind} model (type {config.model_type!r})",
+        f"{path} is another kind of model (type {config.model_type!r})",
         " or ".join(adapter.kind for adapter in _ADAPTERS),
         "Choose another base model",
     )

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from seprog.errors import InputError
-from seprog.lm.attach import Positions, attach
+from seprog.lm.attach import Positions, Reading, attach
 from seprog.lm.fingerprint import fingerprint
 from seprog.lm.injection import capture, inject
 from seprog.lm.positions import from_zero, shifts, up_to_minus_one
@@ -39,19 +39,19 @@ class Prefixed:
     Args:
         model: A transformers model, loaded with sdpa or eager attention.
         tokens: Its tokenizer, ready to use.
-        causal: Whether it must read left to right.
+        reading: How it must read.
 
     Raises:
         ModelError: The model has no place for a prefix. It is left as it was.
     """
 
-    def __init__(self, model: Any, tokens: Tokens, causal: bool) -> None:
+    def __init__(self, model: Any, tokens: Tokens, reading: Reading) -> None:
         model.eval()
-        attached = attach(model, causal)
+        attached = attach(model, reading)
         model.requires_grad_(False)
         self.model, self.tokens, self.tokenizer = model, tokens, tokens.tokenizer
         self.positions: Positions = attached.positions
-        self._sites, self._first, self._causal = attached.sites, attached.first, causal
+        self._sites, self._first, self._reading = attached.sites, attached.first, reading
         self._fingerprint: str | None = None
 
     @property
@@ -110,21 +110,18 @@ class Prefixed:
         given = inputs_embeds if input_ids is None else input_ids
         if given is None:
             raise InputError("Neither token ids nor embeddings came", "one of the two")
-        shape, device = given.shape[:2], given.device
+        shape = given.shape[:2]
         self._check_length(shape[1])
         if keep is None:
-            real = torch.ones(shape, device=device) if attention_mask is None else attention_mask
+            real = (
+                torch.ones(shape, device=self.device) if attention_mask is None else attention_mask
+            )
             keep = real.bool()
         name = "inputs_embeds" if input_ids is None else "input_ids"
         inputs: dict[str, Any] = {name: given}
-        if self.positions == "learned":
-            places = self._places(shape[1], attention_mask)
-        else:
-            places = up_to_minus_one(shape[1], attention_mask, device)
-        if self._causal:
-            inputs["use_cache"] = False
+        inputs |= self._reading_inputs(inputs, attention_mask)
         with inject(self._sites, None, shape[0]), capture(self._sites, keep) as captured:
-            self.model.base_model(**inputs, attention_mask=attention_mask, position_ids=places)
+            self.model.base_model(attention_mask=attention_mask, **inputs)
         return captured.prefixes()
 
     @torch.no_grad()
@@ -144,6 +141,15 @@ class Prefixed:
             )
             for row, n in enumerate(mask.sum(dim=1).tolist())
         ]
+
+    def _reading_inputs(
+        self, inputs: dict[str, Any], mask: Shaped[Tensor, "batch time"] | None
+    ) -> dict[str, Any]:
+        """What the model is given beside a text that it only reads."""
+        time = next(iter(inputs.values())).shape[1]
+        learned = self.positions == "learned"
+        places = self._places(time, mask) if learned else up_to_minus_one(time, mask, self.device)
+        return {"position_ids": places}
 
     # --- positions and checks -----------------------------------------------------------------
 

@@ -69,17 +69,11 @@ class Tokens:
         return rows
 
     def pad(
-        self, rows: Sequence[Sequence[int]], device: torch.device, left: bool | None = None
+        self, rows: Sequence[Sequence[int]], device: torch.device
     ) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch time"]]:
-        """Rows as one tensor, and its mask (1 where a token is real).
-
-        Args:
-            rows: Token ids of each text.
-            device: Where the tensors go.
-            left: Whether padding stands in front; ``None`` means where texts are not whole.
-        """
+        """Rows as one tensor, padded on one side, and its mask (1 where a token is real)."""
         time = max(len(row) for row in rows)
-        side = 1 if left or (left is None and not self.whole) else -1
+        side = -1 if self.whole else 1
         parts = [([self.pad_id] * (time - len(row)), list(row)) for row in rows]
         ids = [[*a, *b] for a, b in (part[::side] for part in parts)]
         mask = [[0] * len(a) + [1] * len(b) for a, b in parts]

@@ -143,6 +143,37 @@ ENCODERS: dict[str, Family] = {
     ),
 }
 
+_BART = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 48,
+    "decoder_ffn_dim": 48,
+    "max_position_embeddings": 128,
+    "forced_eos_token_id": None,
+}
+_T5 = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+
+SEQ2SEQ: dict[str, Family] = {
+    "t5": Family(tf.T5Config, _T5, "unmoved", 4),
+    "mt5": Family(tf.MT5Config, _T5, "unmoved", 4),
+    "bart": Family(tf.BartConfig, _BART, "unmoved", 4),
+    "mbart": Family(tf.MBartConfig, _BART, "unmoved", 4),
+    "pegasus": Family(tf.PegasusConfig, _BART, "unmoved", 4),
+    "marian": Family(tf.MarianConfig, _BART, "unmoved", 4),
+}
+
+
+def build_seq2seq(name: str, attention: str = "sdpa") -> Any:
+    """A sequence-to-sequence model of the family with random weights, in evaluation mode."""
+    special = {"pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 1}
+    config = SEQ2SEQ[name].config(vocab_size=VOCAB, **special, **SEQ2SEQ[name].options)
+    config._attn_implementation = attention
+    return randomize(tf.AutoModelForSeq2SeqLM.from_config(config))
+
+
 HEADS: dict[str, Any] = {
     "sequence": tf.AutoModelForSequenceClassification,
     "token": tf.AutoModelForTokenClassification,
@@ -175,11 +206,11 @@ def build(name: str, attention: str = "sdpa", window: int = WIDE, seed: int = 0)
 
 
 def randomize(model: Any, seed: int = 0) -> Any:
-    """Draw all weight matrices anew, each scaled by its width."""
+    """Draw all trained weight matrices anew, each scaled by its width."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            if parameter.ndim == 2:
+            if parameter.ndim == 2 and parameter.requires_grad:
                 scale = 1.2 / min(parameter.shape) ** 0.5
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
     return model.eval()

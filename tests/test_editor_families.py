@@ -1,4 +1,4 @@
-"""An editor on a classifier: its labels follow the edits."""
+"""Editors on models that are not decoders: a classifier, a sequence-to-sequence model."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from seprog.editor import Editor
 from seprog.errors import InputError
 from seprog.generator import SelfEncoder, SelfEncoderConfig
-from seprog.lm import EncoderModel
+from seprog.lm import EncoderModel, LanguageModel, Seq2SeqLM
 from tests.conftest import make_tokenizer, make_wordpiece
-from tests.lm.families import build_encoder, untouched
+from tests.lm.families import build_encoder, build_seq2seq, untouched
 from tests.lm.helpers import close
 from tests.test_editor import IN_SCOPE, OUT_OF_SCOPE, fill
 
@@ -44,18 +44,38 @@ def test_labels_follow_the_edits_and_return(
     assert probabilities(editor, queries) == before
 
 
-def test_a_trained_generator_fits_a_classifier(classifier: EncoderModel) -> None:
-    generator = SelfEncoder(classifier, SelfEncoderConfig(summary=2, rank=2, keep_text=False))
+@pytest.mark.parametrize("kind", ["classifier", "t5", "bart"])
+def test_a_trained_generator_fits(kind: str, classifier: EncoderModel) -> None:
+    lm: LanguageModel = classifier
+    if kind != "classifier":
+        lm = Seq2SeqLM(build_seq2seq(kind), make_tokenizer(bos=True))
+    generator = SelfEncoder(lm, SelfEncoderConfig(summary=2, rank=2, keep_text=False))
     texts = ["Cats bark.", "So it is, they say."]
     prefixes = generator(texts)
     assert prefixes.mask.shape == (2, 2)
     for row, text in enumerate(texts):
-        assert close(prefixes.keys[1][row], generator([text]).keys[1][0])
-    assert not close(prefixes.keys[1][0], prefixes.keys[1][1], 1e-2)
-    rows = classifier.tokens.encode(["Do they?", "Hm"])
-    ids, mask = classifier.tokens.pad(rows, classifier.device)
-    classifier(ids, mask, prefixes).square().sum().backward()
+        assert close(prefixes.keys[-1][row], generator([text]).keys[-1][0])
+    assert not close(prefixes.keys[-1][0], prefixes.keys[-1][1], 1e-2)
+    rows = lm.tokens.encode(["Do they?", "Hm"])
+    ids, mask = lm.tokens.pad(rows, lm.device)
+    lm.forward(ids, mask, prefixes).square().sum().backward()
     assert generator.summary.grad is not None and generator.summary.grad.abs().sum() > 0
+
+
+def test_a_sequence_to_sequence_model_can_be_edited(make_editor: Callable[..., Editor]) -> None:
+    model = build_seq2seq("t5")
+    base = Seq2SeqLM(untouched(model), make_tokenizer(bos=True))
+    editor = make_editor(Seq2SeqLM(model, make_tokenizer(bos=True)))
+    queries = IN_SCOPE + OUT_OF_SCOPE
+    before = [t.strip() for t in base.reply(queries, max_new_tokens=8)]
+    assert [a.text for a in editor.generate(queries, max_new_tokens=8)] == before
+    edits, n = fill(editor), len(IN_SCOPE)
+    after = [a.text for a in editor.generate(queries, max_new_tokens=8)]
+    assert after[n:] == before[n:] and after[:n] != before[:n]
+    assert "".join(editor.stream(queries[0], max_new_tokens=8)).strip() == after[0]
+    for edit in edits:
+        editor.forget(edit.id)
+    assert [a.text for a in editor.generate(queries, max_new_tokens=8)] == before
 
 
 def test_a_classifier_does_not_write(tiny_editor: Editor, classifier: EncoderModel) -> None:

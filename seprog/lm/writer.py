@@ -1,0 +1,117 @@
+"""Models that write: text in, text out, at once or piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextvars import copy_context
+from threading import Thread
+from typing import Any
+
+from jaxtyping import Int, Shaped
+from torch import Tensor
+
+from seprog.lm.prefixed import Ids, Prefixed
+from seprog.lm.tokens import StopAtText, TextStream, cut
+from seprog.types import Prefix, PrefixBatch
+
+
+class Writer(Prefixed):
+    """Base of the adapters whose models write; not used by itself."""
+
+    generates = True
+
+    def generate_ids(
+        self,
+        input_ids: Ids,
+        attention_mask: Shaped[Tensor, "batch time"] | None = None,
+        prefixes: PrefixBatch | None = None,
+        *,
+        shift: int | Int[Tensor, " rows"] | None = None,
+        **kwargs: Any,
+    ) -> Int[Tensor, "sequences length"]:
+        """What the model writes, as token ids, behind what ``_written`` counts."""
+        raise NotImplementedError
+
+    def _written(self, ids: Ids) -> int:
+        """How many tokens of what ``generate_ids`` gives were there before the model wrote."""
+        raise NotImplementedError
+
+    def generate(
+        self,
+        texts: Sequence[str],
+        prefixes: Sequence[Prefix | None] | None = None,
+        max_new_tokens: int = 32,
+        stop: Sequence[str] = (),
+        *,
+        bos: bool | Sequence[bool] = True,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Continue texts; greedy unless ``kwargs`` say otherwise.
+
+        Args:
+            texts: What to continue.
+            prefixes: One per text, ``None`` for a text without. ``None``: no text has one.
+            max_new_tokens: Longest continuation.
+            stop: A continuation ends before the first of these texts.
+            bos: Whether a text gets the tokenizer's BOS; for all, or one per text. ``False`` for
+                a text that continues a verbatim prefix (see ``capture_text``).
+            **kwargs: As in ``generate_ids``.
+
+        Returns:
+            The continuations alone; ``num_return_sequences`` in a row for each text.
+        """
+        ids, mask = self.tokens.pad(self.tokens.encode(texts, bos), self.device)
+        if stop:
+            criterion = StopAtText(self.tokens, self._written(ids), stop)
+            kwargs["stopping_criteria"] = [*kwargs.get("stopping_criteria", ()), criterion]
+        stacked = self._stack(prefixes, len(texts))
+        out = self.generate_ids(ids, mask, stacked, max_new_tokens=max_new_tokens, **kwargs)
+        return [cut(self.tokens.decode(row), stop) for row in out[:, self._written(ids) :].tolist()]
+
+    def reply(
+        self,
+        texts: Sequence[str],
+        prefixes: Sequence[Prefix | None] | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        """What the model says to texts: how it goes on with them; arguments as for ``generate``."""
+        return self.generate(texts, prefixes, **kwargs)
+
+    def stream(
+        self,
+        text: str,
+        prefix: Prefix | None = None,
+        max_new_tokens: int = 32,
+        stop: Sequence[str] = (),
+        *,
+        bos: bool = True,
+        **kwargs: Any,
+    ) -> Iterator[str]:
+        """Like ``generate`` for one text, piece by piece while the model writes it.
+
+        The pieces joined are what ``generate`` returns. Closing the iterator ends the work.
+        """
+        ids, mask = self.tokens.pad(self.tokens.encode([text], bos), self.device)
+        prefixes = self._stack([prefix], 1)
+        pieces = TextStream(self.tokens.decode, stop)
+        criteria = [*kwargs.pop("stopping_criteria", ()), pieces]
+        if stop:
+            criteria.append(StopAtText(self.tokens, self._written(ids), stop))
+        options = kwargs | {"max_new_tokens": max_new_tokens, "stopping_criteria": criteria}
+
+        def work() -> None:
+            try:
+                self.generate_ids(ids, mask, prefixes, streamer=pieces, **options)
+            except BaseException as error:
+                pieces.fail(error)
+
+        def read() -> Iterator[str]:
+            thread = Thread(target=copy_context().run, args=(work,), daemon=True)
+            thread.start()
+            try:
+                yield from pieces
+            finally:
+                pieces.cancelled = True
+                thread.join()
+
+        return read()
