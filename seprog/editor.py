@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float32
 
 from seprog.batching import batches
+from seprog.chat import Message, chat_text, check_messages, judged, merged
 from seprog.errors import InputError
 from seprog.gate import Calibration, ScopeGate, Shelf, fit_threshold
 from seprog.generator import PromptGenerator, VerbatimGenerator, load_generator
@@ -253,6 +254,50 @@ class Editor:
             for i, text in zip(rows, found, strict=True):
                 texts[i] = text
         return texts
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        max_new_tokens: int = 256,
+        namespace: str | None = None,
+        threshold: float | None = None,
+        edits: bool = True,
+        **options: Any,
+    ) -> Answer:
+        """Answer the last turn of a conversation, in the words of the model's chat template.
+
+        The gate reads the last user turn, alone and behind the user turn before it, so an edit
+        that the conversation is about stays in force for a follow-up. Prefixes stand in front of
+        the whole conversation.
+
+        Args:
+            messages: Turns with ``role`` (system, user, assistant) and ``content``; the last one
+                is the user's.
+            max_new_tokens: Longest answer.
+            namespace: Whose edits may fire; ``None`` means the editor's own.
+            threshold: Probability above which an edit fires; ``None`` means as calibrated.
+            edits: ``False`` turns editing off.
+            **options: For transformers' ``generate``.
+
+        Returns:
+            The answer; its query is the last user turn.
+
+        Raises:
+            InputError: The conversation is none, its last turn is empty or too long, or the
+                model has no chat template for it.
+        """
+        start = time.perf_counter()
+        check_messages(messages)
+        text, own_bos = chat_text(self.lm.tokenizer, messages)
+        asked = judged(messages)
+        _check_query(asked[0])
+        decision = GateDecision(asked[0], 1.0)
+        if edits:
+            decision = merged(self.explain_many(asked, namespace, threshold))
+        [prefix] = self.prefixes([decision])
+        [bos] = self._bos([prefix])
+        [said] = self.lm.generate([text], [prefix], max_new_tokens, bos=bos and own_bos, **options)
+        return Answer(asked[0], said.strip(), decision, time.perf_counter() - start)
 
     def stream(
         self, query: str, max_new_tokens: int = 32, namespace: str | None = None, **options: Any

@@ -52,6 +52,9 @@ def ask(
     max_new_tokens: Annotated[
         int, typer.Option(min=1, metavar="N", help="Longest answer, in tokens.")
     ] = 32,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Put each query to a chat model as a user's turn.")
+    ] = False,
     threshold: options.Threshold = None,
     memory: options.Memory = None,
     namespace: options.Namespace = "default",
@@ -62,18 +65,21 @@ def ask(
     json: options.AsJson = False,
 ) -> None:
     """Ask the model, as the edits correct it; what no edit bears on, it answers as ever."""
-    _check_flags(edits, compare, stream, threshold, json)
+    _check_flags(edits, compare, stream, chat, threshold, json)
     asked = [*(queries or []), *(common.read_lines(file) if file else [])]
     if not asked:
         raise InputError("No query came", "at least one", "Write it behind seprog ask, or --file")
+    from seprog.editor import Editor
+
     path = common.memory_path(memory, create=False)
     editor = common.open_editor(path, model, generator, gate, namespace, device)
     if stream:
         for query in asked:
             _stream(editor, query, edits, max_new_tokens, len(asked) > 1)
         return
-    answers = editor.generate(asked, max_new_tokens, threshold=threshold, edits=edits)
-    before = editor.generate(asked, max_new_tokens, edits=False) if compare else []
+    say = _chat if chat else Editor.generate
+    answers = say(editor, asked, max_new_tokens, threshold=threshold, edits=edits)
+    before = say(editor, asked, max_new_tokens, edits=False) if compare else []
     if json:
         print_json([_fields(a, b) for a, b in zip_longest(answers, before)])
     elif before:
@@ -87,10 +93,16 @@ def ask(
             _print(answer, len(answers) > 1)
 
 
+def _chat(editor: Editor, queries: list[str], max_new_tokens: int, **options: Any) -> list[Answer]:
+    turns = ([{"role": "user", "content": query}] for query in queries)
+    return [editor.chat(messages, max_new_tokens, **options) for messages in turns]
+
+
 def _check_flags(
-    edits: bool, compare: bool, stream: bool, threshold: float | None, json: bool
+    edits: bool, compare: bool, stream: bool, chat: bool, threshold: float | None, json: bool
 ) -> None:
     given = {
+        "--chat": chat,
         "--no-edits": not edits,
         "--compare": compare,
         "--stream": stream,
@@ -103,6 +115,7 @@ def _check_flags(
         ("--stream", "--compare"),
         ("--stream", "--threshold"),
         ("--stream", "--json"),
+        ("--stream", "--chat"),
     ):
         if given[one] and given[other]:
             raise InputError(f"{one} came with {other}", "one of the two", "Leave one out")

@@ -1,6 +1,7 @@
 """Train the scope gate on scenarios: first the retriever, then the scorer on what it retrieves.
 
-Negatives are drawn from the memory itself: the edits nearest to a query that do not bear on it.
+Negatives are drawn from the memory itself: the edits nearest to a query that do not bear on it. A
+gate that was trained before goes on with its scorer alone, on what it is not sure of.
 """
 
 from __future__ import annotations
@@ -122,6 +123,10 @@ def training_stages(scenario: Scenario, rng: random.Random) -> list[Stage]:
     return found
 
 
+Asked = tuple[dict[Fact, Edit], list[Stage]]
+"""The edits of a memory, and what is asked of them."""
+
+
 def as_edits(scenario: Scenario) -> dict[Fact, Edit]:
     """The scenario's facts as edits with ids."""
     return {
@@ -172,41 +177,47 @@ def train_retriever(
     return loss.item()
 
 
-def mine(
-    gate: ScopeGate, config: GateTraining, rng: random.Random
-) -> tuple[list[Group], dict[str, float]]:
-    """Train the retriever, then collect for each stage the edits that the gate would score.
+def learn_to_find(gate: ScopeGate, asked: Sequence[Asked], seed: int) -> float:
+    """Train the retriever on what should fire at each stage.
 
     Returns:
-        Groups for the scorer, and how well the search does on them.
+        The last loss.
     """
-    worlds = [(s, as_edits(s), training_stages(s, rng)) for s in scenarios(config)]
     x, y, owner = [], [], []
-    for number, (_, edits, asked) in enumerate(worlds):
+    for number, (edits, stages_) in enumerate(asked):
         place = {fact: i for i, fact in enumerate(edits)}
-        rows = [(stage.text, place[stage.fact]) for stage in asked if stage.fact is not None]
+        rows = [(stage.text, place[stage.fact]) for stage in stages_ if stage.fact is not None]
         keys = gate.encoder.encode([e.statement for e in edits.values()])
         x.append(gate.encoder.encode([text for text, _ in rows]))
         y.append(keys[[j for _, j in rows]])
         owner += [j + 10**6 * number for _, j in rows]
-    loss = train_retriever(gate, np.concatenate(x), np.concatenate(y), owner, config.seed)
+    return train_retriever(gate, np.concatenate(x), np.concatenate(y), owner, seed)
+
+
+def mine(
+    gate: ScopeGate, asked: Sequence[Asked], config: GateTraining, rng: random.Random
+) -> tuple[list[Group], float]:
+    """For each stage the edits that the gate would score.
+
+    Returns:
+        Groups for the scorer, in random order, and the share of right edits among those found.
+    """
     groups, hits = [], []
-    for _, edits, asked in worlds:
-        shelf = gate.shelf(list(edits.values()))
+    for edits, stages_ in asked:
         near = gate.near(
-            [stage.text for stage in asked],
-            [stage.text if stage.cue is None else stage.cue for stage in asked],
-            shelf,
-            [{edits[f].id for f in stage.told} for stage in asked],
+            [stage.text for stage in stages_],
+            [stage.text if stage.cue is None else stage.cue for stage in stages_],
+            gate.shelf(list(edits.values())),
+            [{edits[f].id for f in stage.told} for stage in stages_],
             floor=-1.0,
         )
-        for stage, candidates in zip(asked, near, strict=True):
+        for stage, candidates in zip(stages_, near, strict=True):
             right = None if stage.fact is None else edits[stage.fact]
             if right is not None:
                 hits.append(right in candidates)
             groups.append(_group(stage, right, candidates, config, rng))
     rng.shuffle(groups)
-    return groups, {"retriever_loss": loss, "retrieved": float(np.mean(hits))}
+    return groups, float(np.mean(hits))
 
 
 def _group(
@@ -290,9 +301,12 @@ def train_gate(
         gate = ScopeGate.from_pretrained(start_from, TextEncoder())
     run = Run(run_folder, "gate", config.steps)
     rng = random.Random(config.seed)
-    mined, facts = mine(gate, config, rng)
+    asked = [(as_edits(s), training_stages(s, rng)) for s in scenarios(config)]
+    if start_from is None:
+        run.report(0, retriever_loss=learn_to_find(gate, asked, config.seed))
+    mined, found = mine(gate, asked, config, rng)
     groups = mined if start_from is None else unsure(gate, mined, rng)
-    run.report(0, **facts, unsure=len(groups) / len(mined) / 2)
+    run.report(0, found=found, groups=len(groups), mined=len(mined))
     scorer = gate.scorer.requires_grad_(True)
     optimizer = torch.optim.AdamW(scorer.parameters(), lr=config.lr, weight_decay=0.01)
     start = 0

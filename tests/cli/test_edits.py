@@ -80,6 +80,20 @@ def test_ask_as_json_agrees_with_compare_and_stream(run: Run) -> None:
     run("ask", QUESTION, "--stream", "--no-edits", *short)
 
 
+def test_ask_a_chat_model(run: Run, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("edit", SYDNEY)
+    short = ("--chat", "--max-new-tokens", "6")
+    assert "no chat template" in run("ask", QUESTION, *short, code=2).stderr
+    template = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
+    monkeypatch.setattr(parts.lm.tokenizer, "chat_template", template)
+    [found] = json.loads(run("ask", QUESTION, "--json", "--compare", *short).stdout)
+    assert found["query"] == QUESTION
+    assert [found["before"]] == [
+        t.strip() for t in parts.lm.generate([f"<user>{QUESTION}"], None, 6, bos=False)
+    ]
+    assert [c["edit"]["statement"] for c in found["fired"]] == [SYDNEY]
+
+
 def test_ask_reads_files_and_standard_input(run: Run) -> None:
     Path("queries.txt").write_text("\ufeffHi\n\nHo\n", "utf-8")
     for args, text in ((("queries.txt",), None), (("-",), "Hi\nHo\n")):
@@ -104,6 +118,7 @@ def test_ask_reads_files_and_standard_input(run: Run) -> None:
         ["Hi", "--no-edits", "--compare"],
         ["Hi", "--no-edits", "--threshold", "0.5"],
         ["Hi", "--stream", "--json"],
+        ["Hi", "--stream", "--chat"],
         ["Hi", "--stream", "--compare"],
         ["Hi", "--stream", "--threshold", "0.5"],
         ["Hi", "--max-new-tokens", "1000"],

@@ -19,8 +19,11 @@ from seprog.training.gate import (
     GateTraining,
     Group,
     Stage,
+    as_edits,
     calibrate_on_scenario,
+    learn_to_find,
     mine,
+    scenarios,
     scorer_loss,
     stages,
     train_gate,
@@ -74,9 +77,13 @@ def test_the_retriever_learns_to_find(tiny_encoder: TextEncoder) -> None:
 
 
 def test_negatives_are_drawn_from_the_memory(tiny_encoder: TextEncoder) -> None:
-    gate = make_gate(tiny_encoder)
-    groups, facts = mine(gate, TINY, random.Random(0))
-    assert facts.keys() == {"retriever_loss", "retrieved"} and 0 < facts["retrieved"] <= 1
+    gate, rng = make_gate(tiny_encoder), random.Random(0)
+    asked = [(as_edits(s), training_stages(s, rng)) for s in scenarios(TINY)]
+    before = gate.retriever.query.weight.clone()
+    assert learn_to_find(gate, asked, seed=0) < 10
+    assert not torch.equal(gate.retriever.query.weight, before)
+    groups, found = mine(gate, asked, TINY, rng)
+    assert 0 < found <= 1 and len(groups) == sum(len(part) for _, part in asked)
     assert {len(g.edits) for g in groups} <= {3, 4}
     for group in groups:
         assert len(group.edits) == len(group.scope) == len(group.same)

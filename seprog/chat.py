@@ -1,0 +1,102 @@
+"""Conversations: what of them the gate reads, and how they become text for the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from seprog.errors import InputError
+from seprog.types import Candidate, GateDecision
+
+Message = Mapping[str, str]
+"""A turn: ``role`` (system, user or assistant) and ``content``."""
+
+ROLES = ("system", "user", "assistant")
+
+LEANING = 600
+"""Characters of two user turns that the gate reads as one text; it cannot take in many more."""
+
+
+def check_messages(messages: Sequence[Message]) -> None:
+    """Refuse what is no conversation that waits for an answer.
+
+    Raises:
+        InputError: There is no turn, one has no role or content, or the last is not the user's.
+    """
+    for message in messages:
+        role, content = message.get("role"), message.get("content")
+        if role not in ROLES or not isinstance(content, str):
+            raise InputError(
+                f"The turn {dict(message)!r} came",
+                f"a role ({', '.join(ROLES)}) and a content that is text",
+                "Correct the turn",
+            )
+    if not messages or messages[-1]["role"] != "user":
+        raise InputError(
+            f"A conversation of {len(messages)} turns came that does not end with the user's",
+            "a last turn of the user, which is to be answered",
+            "Put the question last",
+        )
+
+
+def judged(messages: Sequence[Message]) -> list[str]:
+    """What the gate reads: the last user turn and, as it may lean on it, the one before with it."""
+    asked = [m["content"] for m in messages if m["role"] == "user"][-2:]
+    both = " ".join(asked)
+    return [asked[-1], both] if len(asked) == 2 and len(both) <= LEANING else asked[-1:]
+
+
+def merged(decisions: Sequence[GateDecision]) -> GateDecision:
+    """One decision about a conversation: an edit fires if it does for any text that was judged.
+
+    Args:
+        decisions: About the texts of ``judged``, in its order.
+
+    Returns:
+        The decision, about the first of them.
+    """
+    found: dict[str, Candidate] = {}
+    for candidate in (c for d in decisions for c in d.candidates):
+        known = found.get(candidate.edit.id)
+        if known is None or (candidate.fired, candidate.probability) > (
+            known.fired,
+            known.probability,
+        ):
+            found[candidate.edit.id] = candidate
+    ranked = sorted(found.values(), key=lambda c: (not c.fired, -c.probability))
+    return GateDecision(decisions[0].query, decisions[0].threshold, tuple(ranked))
+
+
+def chat_text(tokenizer: Any, messages: Sequence[Message]) -> tuple[str, bool]:
+    """A conversation in the words of the tokenizer's chat template, up to the answer.
+
+    Returns:
+        The text, and whether the tokenizer's own BOS is to stand in front of it: where the
+        template begins with that BOS, it is taken off the text.
+
+    Raises:
+        InputError: The tokenizer has no chat template, or it does not take the conversation.
+    """
+    if not tokenizer.chat_template:
+        raise InputError(
+            "The model's tokenizer has no chat template",
+            "the tokenizer of a chat model",
+            "Ask with a plain text instead (ask, generate)",
+        )
+    try:
+        text = str(
+            tokenizer.apply_chat_template(
+                [dict(m) for m in messages], tokenize=False, add_generation_prompt=True
+            )
+        )
+    except Exception as error:  # whatever the template raises
+        raise InputError(
+            f"The model's chat template does not take the conversation ({error})",
+            "roles in the order that the template wants",
+            "See the template in the model's tokenizer_config.json",
+        ) from error
+    own = tokenizer("", add_special_tokens=True).input_ids
+    bos = tokenizer.bos_token
+    if bos and own[:1] == [tokenizer.bos_token_id] and text.startswith(bos):
+        return text.removeprefix(bos), True
+    return text, False
