@@ -165,7 +165,8 @@ class Seq2SeqLM(Writer):
             bos: As in ``generate``.
         """
         ids, mask = self.tokens.pad(self.tokens.encode(texts, bos), self.device)
-        rows = self.tokens.encode(continuations, bos=False)
+        closing = len(self.tokens.trailing)
+        rows = [r[: len(r) - closing] for r in self.tokens.encode(continuations, bos=False)]
         if len(rows) != len(texts):
             raise InputError(f"{len(rows)} continuations came for {len(texts)} texts", "one each")
         answers, real = self.tokens.pad(rows, self.device)

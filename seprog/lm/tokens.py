@@ -48,8 +48,8 @@ class Tokens:
 
         Args:
             texts: Any number of texts.
-            bos: Whether a text gets the special tokens that the tokenizer normally gives it; for
-                all, or one per text. Makes no difference to tokenizers that give none.
+            bos: Whether a text gets the ``leading`` tokens; for all, or one per text. The
+                ``trailing`` ones it gets in any case.
 
         Raises:
             InputError: There is no text, or a text has no tokens.
@@ -63,7 +63,7 @@ class Tokens:
         rows = []
         for text, with_bos in zip(texts, wanted, strict=True):
             ids = list(self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
-            rows.append([*self.leading, *ids, *self.trailing] if with_bos else ids)
+            rows.append([*(self.leading if with_bos else []), *ids, *self.trailing])
             if not rows[-1]:
                 raise InputError(f"The text {text!r} has no tokens", "some text")
         return rows

@@ -150,7 +150,7 @@ def test_whole_texts_are_closed_and_padded_on_the_right() -> None:
     ids, mask = tokens.pad(rows_, torch.device("cpu"))
     expected = tokenizer(texts, padding=True, return_tensors="pt")
     assert torch.equal(ids, expected.input_ids) and torch.equal(mask, expected.attention_mask)
-    assert tokens.encode(texts, bos=False) == [r[1:-1] for r in rows_]
+    assert tokens.encode(texts, bos=False) == [r[1:] for r in rows_]
 
 
 def test_labels_probabilities_and_filled_masks() -> None:

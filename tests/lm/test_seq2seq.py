@@ -15,7 +15,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from seprog.errors import InputError, ModelError
 from seprog.lm import LanguageModel, Seq2SeqLM, load_lm
 from seprog.types import Prefix, PrefixBatch
-from tests.conftest import make_tokenizer
+from tests.conftest import make_tokenizer, make_wordpiece
 from tests.lm.families import SEQ2SEQ, build_seq2seq, untouched
 from tests.lm.helpers import QUERIES, TEXTS, close, random_prefix
 
@@ -154,6 +154,17 @@ def test_gradients_reach_every_prefix_tensor(name: str, attention: str) -> None:
     lm(ids, mask, prefixes, decoder_input_ids=WRITTEN).square().sum().backward()
     for tensor in tensors:
         assert torch.equal(tensor.grad.abs().sum(dim=(1, 3)) > 0, prefixes.mask)
+
+
+def test_special_tokens_close_a_query_and_not_a_scored_answer() -> None:
+    lm = Seq2SeqLM(build_seq2seq("t5"), make_wordpiece())
+    end = lm.tokens.trailing
+    assert lm.tokens.encode(["home"], bos=False)[0][-1:] == end and len(end) == 1
+    ids, mask = batch(lm, ["who"])
+    word = lm.tokens.encode(["king"], bos=False)[0][:-1]
+    logits = lm(ids, mask, decoder_input_ids=torch.tensor([[1, *word]]))[0, :-1]
+    expected = logits.log_softmax(-1).gather(1, torch.tensor(word)[:, None]).sum().item()
+    assert lm.score(["who"], ["king"]) == [pytest.approx(expected, abs=1e-4)]
 
 
 @pytest.mark.parametrize("name", SEQ2SEQ)
