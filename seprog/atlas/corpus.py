@@ -185,13 +185,13 @@ class Corpus:
         if kind < 0.1:
             other = rng.choice(self.world.continuations(relation.subject))
             return Query(fact.subject, (other,))
-        if kind < 0.17 and options:
+        if kind < 0.15 and options:
             return Query(fact.object, (rng.choice(options),))
-        if kind < 0.36 and relation.one_to_one:
+        if kind < 0.32 and relation.one_to_one:
             return Query(fact.object, (fact.relation,), inverse=True)
         subjects = {f.subject for f in facts}
         walkable = [f for f in facts if f.object in subjects or self._onward(f)]
-        if kind < 0.8 and walkable:
+        if kind < 0.58 and walkable:
             return self._walk(rng.choice(walkable), facts)
         return Query(fact.subject, (fact.relation,))
 
