@@ -32,8 +32,8 @@ def test_atlas_knows_and_reads(editor: Editor) -> None:
     bars = {
         "closed_book_trained_phrasings": 0.97,
         "closed_book_held_out_phrasings": 0.93,
-        "open_book_one_hop": 0.82,
-        "open_book_then_recall": 0.5,
+        "open_book_one_hop": 0.86,
+        "open_book_then_recall": 0.8,
     }
     results = examine_model(editor.lm, limit=150)["results"]
     assert {k: v["value"] for k, v in results.items() if v["value"] < bars[k]} == {}

@@ -39,6 +39,9 @@ class Family:
         heads: Key/value heads it should read.
         windowed: Whether some layers have a sliding window.
         attentions: The attention implementations that transformers offers for it.
+        apart: Whether the rows of a batch are computed apart from one another. The experts of a
+            mixture take the tokens of all rows together: what one row sends them decides how
+            the others' sums are rounded.
     """
 
     config: Callable[..., Any]
@@ -47,6 +50,7 @@ class Family:
     heads: int = 2
     windowed: bool = False
     attentions: tuple[str, ...] = ("sdpa", "eager")
+    apart: bool = True
 
 
 _EXPERTS = {"num_experts_per_tok": 2}
@@ -88,6 +92,7 @@ FAMILIES: dict[str, Family] = {
     "qwen3_moe": Family(
         tf.Qwen3MoeConfig,
         _LLAMA | _HEADS | _EXPERTS | {"moe_intermediate_size": 16, "num_experts": 4},
+        apart=False,
     ),
     "phi": Family(tf.PhiConfig, _LLAMA),
     "phi3": Family(tf.Phi3Config, _LLAMA),
@@ -110,6 +115,7 @@ FAMILIES: dict[str, Family] = {
         _LLAMA | _HEADS | _EXPERTS | {"layer_types": _SLIDING, "num_local_experts": 4},
         windowed=True,
         attentions=("eager",),
+        apart=False,
     ),
 }
 
