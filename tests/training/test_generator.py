@@ -189,7 +189,8 @@ def test_training_lowers_the_loss_and_writes_a_generator(
     assert loaded.fingerprint == trained.fingerprint
     assert len(loaded.prefixes([Edit("No.")])[0]) == 1 + 3 + 2  # BOS, text, summary
     rows = [json.loads(line) for line in (run / "log.jsonl").open()]
-    assert [r["step"] for r in rows] == [0, 6, 12] and "learn" in rows[0] and "example" in rows[1]
+    assert [r["step"] for r in rows] == [0, 0, 6, 12]
+    assert "example" in rows[0] and "learn" in rows[1] and "example" in rows[2]
 
 
 def test_a_run_shorter_than_the_first_check_still_writes(
@@ -241,8 +242,9 @@ def test_training_ends_early_once_nothing_gets_better(
     found = iter([0.5, 0.4, 0.3, 0.9])
     monkeypatch.setattr(training, "check", lambda *_: {"all": next(found)})
     config = GeneratorTraining(summary=2, rank=2, steps=9, batch=1, check_every=1, patience=2)
-    train_generator(tiny_lm, tmp_path / "out", tmp_path / "run", config, data)
+    kept = train_generator(tiny_lm, tmp_path / "out", tmp_path / "run", config, data)
     assert next(found) == 0.9
+    assert not any(up.any() for up in kept.lora.up.values())  # nothing was better than the start
 
 
 def test_training_on_atlas_examples_runs(
