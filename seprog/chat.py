@@ -63,8 +63,8 @@ def merged(decisions: Sequence[GateDecision]) -> GateDecision:
             known.probability,
         ):
             found[candidate.edit.id] = candidate
-    ranked = sorted(found.values(), key=lambda c: (not c.fired, -c.probability))
-    return GateDecision(decisions[0].query, decisions[0].threshold, tuple(ranked))
+    first = decisions[0]
+    return GateDecision.ranked(first.query, first.threshold, found.values())
 
 
 def chat_text(tokenizer: Any, messages: Sequence[Message]) -> tuple[str, bool]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -162,6 +162,12 @@ class GateDecision:
     query: str
     threshold: float
     candidates: tuple[Candidate, ...] = ()
+
+    @staticmethod
+    def ranked(query: str, threshold: float, candidates: Iterable[Candidate]) -> GateDecision:
+        """A decision of candidates in any order: those that fired first, then by probability."""
+        order = sorted(candidates, key=lambda c: (not c.fired, -c.probability))
+        return GateDecision(query, threshold, tuple(order))
 
     @property
     def fired(self) -> tuple[Edit, ...]:

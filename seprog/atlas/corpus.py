@@ -61,6 +61,7 @@ class Corpus:
         self.weights = [1.0] * len(self.closed)
         self.chains = chains(self.world)
         self.recalls = recalls(self.world)
+        self.bridges = [key for key, names in self.recalls.items() for _ in names]
         self.real = {name for key, value in self.world.facts.items() for name in (key[1], value)}
 
     def _answer(self, query: Query) -> str:
@@ -138,7 +139,7 @@ class Corpus:
 
     def _recalled(self) -> Fact:
         """A counterfact about whose object the tables say something, each saying as often."""
-        bridge, type_ = self.rng.choice(self.recalls)
+        bridge, type_ = self.rng.choice(self.bridges)
         leading = [r for r in self.world.relations.values() if r.object == type_]
         return self._counterfact(self.rng.choice(leading), object=bridge)
 
@@ -197,8 +198,7 @@ class Corpus:
 
     def _onward(self, fact: Fact) -> list[str]:
         """What the tables say about the fact's object."""
-        options = self.world.continuations(self.world.relations[fact.relation].object)
-        return [r for r in options if self.world.answer(Query(fact.object, (r,)))]
+        return self.recalls.get((fact.object, self.world.relations[fact.relation].object), [])
 
     def _walk(self, fact: Fact, facts: Sequence[Fact]) -> Query:
         """Two hops or more from the fact, along the document's other facts where there are some."""
@@ -244,15 +244,13 @@ def closed_book_queries(world: World) -> list[Query]:
 
 
 @cache
-def recalls(world: World) -> list[tuple[str, str]]:
-    """Name and type of what a relation may lead to, once for each thing the tables say of it."""
-    return [
-        (name, type_)
+def recalls(world: World) -> dict[tuple[str, str], list[str]]:
+    """What the tables say of what a relation may lead to: by name and type, the relations."""
+    return {
+        (name, type_): [r for r in world.continuations(type_) if world.answer(Query(name, (r,)))]
         for type_ in dict.fromkeys(r.object for r in world.relations.values())
         for name in world.objects(type_)
-        for relation in world.continuations(type_)
-        if world.answer(Query(name, (relation,)))
-    ]
+    }
 
 
 @cache

@@ -127,9 +127,7 @@ class ScopeGate(nn.Module):
                 break
             frontier = self._hop(frontier, found, out, shelf, limit, hop)
         return [
-            GateDecision(
-                query, limit, tuple(sorted(c.values(), key=lambda c: (not c.fired, -c.probability)))
-            )
+            GateDecision.ranked(query, limit, c.values())
             for query, c in zip(queries, found, strict=True)
         ]
 

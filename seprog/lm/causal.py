@@ -8,13 +8,11 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from seprog.errors import InputError
 from seprog.lm.checkpoints import load_causal
 from seprog.lm.injection import inject
 from seprog.lm.prefixed import Ids
-from seprog.lm.tokens import Tokens
 from seprog.lm.writer import Writer
 from seprog.types import Prefix, PrefixBatch
 
@@ -38,34 +36,8 @@ class CausalLM(Writer):
         lm.generate(["What is the capital of Australia?"], [prefix])
     """
 
-    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-        super().__init__(model, Tokens(tokenizer), "left to right")
-
-    def _written(self, ids: Ids) -> int:
-        return ids.shape[1]
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        path: str,
-        dtype: str | torch.dtype = "auto",
-        device: str | torch.device = "cpu",
-        attn_implementation: str | None = None,
-    ) -> CausalLM:
-        """Load a model and its tokenizer from a folder or from the Hugging Face Hub.
-
-        Args:
-            path: A folder (nothing is downloaded then) or the id of a model on the Hub.
-            dtype: Type of the weights; ``"auto"`` keeps the type they were saved in.
-            device: Where the model runs.
-            attn_implementation: ``"sdpa"`` or ``"eager"``. ``None``: what transformers prefers.
-
-        Raises:
-            ModelError: Nothing is there, it is not a causal language model, its weights are not
-                in safetensors files, or it has no place for a prefix.
-        """
-        model, tokenizer = load_causal(path, dtype, attn_implementation)
-        return cls(model.to(device), tokenizer)
+    reading = "left to right"
+    _load = staticmethod(load_causal)
 
     def _reading_inputs(
         self, inputs: dict[str, Any], mask: Shaped[Tensor, "batch time"] | None
@@ -102,10 +74,7 @@ class CausalLM(Writer):
             InputError: The text is too long, or the prefixes' rows do not fit the batch.
             FingerprintMismatch: The prefixes do not fit the model.
         """
-        given = kwargs.get("inputs_embeds") if input_ids is None else input_ids
-        if given is None:
-            raise InputError("Neither token ids nor embeddings came", "one of the two")
-        batch, time = given.shape[:2]
+        batch, time = self._given(input_ids, kwargs.get("inputs_embeds")).shape[:2]
         cache = kwargs.get("past_key_values")
         total = time + (int(cache.get_seq_length()) if cache is not None else 0)
         moved = self._shift(batch, prefixes, shift)
@@ -121,43 +90,6 @@ class CausalLM(Writer):
         return out.logits
 
     __call__ = forward
-
-    def generate_ids(
-        self,
-        input_ids: Ids,
-        attention_mask: Mask | None = None,
-        prefixes: PrefixBatch | None = None,
-        *,
-        shift: int | Int[Tensor, " rows"] | None = None,
-        **kwargs: Any,
-    ) -> Int[Tensor, "sequences length"]:
-        """Continue token ids; greedy unless ``kwargs`` say otherwise.
-
-        Args:
-            input_ids: ``(batch, time)``, padded on the left.
-            attention_mask: ``(batch, time)``, true where a token is real. ``None``: all are.
-            prefixes: Prefixes of some rows. ``None``: the untouched model.
-            shift: As in ``forward``.
-            **kwargs: For the model's ``generate``: ``max_new_tokens``, ``num_beams``,
-                ``do_sample``, ``num_return_sequences``, ``streamer`` ...
-
-        Returns:
-            Prompts and continuations, ``(batch * num_return_sequences, time + new)``.
-
-        Raises:
-            InputError: Text and continuation do not fit into the context window.
-        """
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        batch, time = input_ids.shape
-        moved = self._shift(batch, prefixes, shift)
-        self._check_length(time, int(kwargs.get("max_new_tokens") or 0), moved)
-        if moved is not None:
-            positions = self._places(time, attention_mask)
-            kwargs["position_ids"] = positions + moved[:, None]
-        options = {"do_sample": False, "pad_token_id": self.tokens.pad_id} | kwargs
-        with inject(self._sites, prefixes, batch):
-            return self.model.generate(input_ids, attention_mask=attention_mask, **options)
 
     # --- scores -----------------------------------------------------------------------------
 

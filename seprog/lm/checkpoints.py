@@ -55,14 +55,19 @@ def head_of(model_class: type, config: PreTrainedConfig) -> Head:
     Raises:
         ModelError: None of those that an encoder can have here.
     """
-    for head, classes in _HEADS.items():
-        if classes.get(type(config), None) is model_class:
-            return head
+    for head in _heads(model_class, config):
+        return head
     raise ModelError(
         f"{model_class.__name__} is no encoder with a known head",
         "a model for sequence classification, token classification or masked language modelling",
         "Choose another base model",
     )
+
+
+def _heads(model_class: type | None, config: PreTrainedConfig) -> list[Head]:
+    """The heads that a class of models has; none if there is no class."""
+    of = [head for head, classes in _HEADS.items() if type(config) in classes]
+    return [head for head in of if _HEADS[head][type(config)] is model_class]
 
 
 def _saved_class(config: PreTrainedConfig) -> type | None:
@@ -79,8 +84,7 @@ def is_causal(config: PreTrainedConfig) -> bool:
 
 def is_encoder(config: PreTrainedConfig) -> bool:
     """Whether a checkpoint holds an encoder with a head that ``EncoderModel`` knows."""
-    saved = None if config.is_encoder_decoder else _saved_class(config)
-    return any(saved and c.get(type(config), None) is saved for c in _HEADS.values())
+    return not config.is_encoder_decoder and bool(_heads(_saved_class(config), config))
 
 
 def load_causal(

@@ -14,7 +14,6 @@ from seprog.errors import InputError
 from seprog.lm.checkpoints import Head, head_of, load_encoder
 from seprog.lm.injection import inject
 from seprog.lm.prefixed import Ids, Prefixed
-from seprog.lm.tokens import Tokens
 from seprog.types import Prefix, PrefixBatch
 
 
@@ -41,21 +40,12 @@ class EncoderModel(Prefixed):
 
     generates = False
 
+    reading = "both ways"
+    _load = staticmethod(load_encoder)
+
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         self.head: Head = head_of(type(model), model.config)
-        super().__init__(model, Tokens(tokenizer, whole=True), "both ways")
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        path: str,
-        dtype: str | torch.dtype = "auto",
-        device: str | torch.device = "cpu",
-        attn_implementation: str | None = None,
-    ) -> EncoderModel:
-        """Load a model and its tokenizer; arguments and errors as for ``CausalLM``."""
-        model, tokenizer = load_encoder(path, dtype, attn_implementation)
-        return cls(model.to(device), tokenizer)
+        super().__init__(model, tokenizer)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -93,10 +83,7 @@ class EncoderModel(Prefixed):
             InputError: The text is too long, or the prefixes' rows do not fit the batch.
             FingerprintMismatch: The prefixes do not fit the model.
         """
-        given = kwargs.get("inputs_embeds") if input_ids is None else input_ids
-        if given is None:
-            raise InputError("Neither token ids nor embeddings came", "one of the two")
-        batch, time = given.shape[:2]
+        batch, time = self._given(input_ids, kwargs.get("inputs_embeds")).shape[:2]
         moved = self._shift(batch, prefixes, shift)
         self._check_length(time, 0, moved)
         if attention_mask is not None or moved is not None:

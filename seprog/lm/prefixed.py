@@ -12,12 +12,13 @@ whose own positions start where they always do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from seprog.errors import InputError
 from seprog.lm.attach import Positions, Reading, attach
@@ -28,6 +29,7 @@ from seprog.lm.tokens import Tokens
 from seprog.types import Prefix, PrefixBatch, PrefixSpec
 
 Ids = Int[Tensor, "batch time"]
+Adapter = TypeVar("Adapter", bound="Prefixed")
 
 
 class Prefixed:
@@ -37,22 +39,50 @@ class Prefixed:
     attention function is exchanged for one that does the same until a prefix is injected.
 
     Args:
-        model: A transformers model, loaded with sdpa or eager attention.
-        tokens: Its tokenizer, ready to use.
-        reading: How it must read.
+        model: A transformers model of the adapter's kind, loaded with sdpa or eager attention.
+        tokenizer: Its tokenizer; never changed.
 
     Raises:
         ModelError: The model has no place for a prefix. It is left as it was.
     """
 
-    def __init__(self, model: Any, tokens: Tokens, reading: Reading) -> None:
+    reading: Reading
+    """How models of this kind read."""
+
+    _load: Callable[[str, str | torch.dtype, str | None], tuple[Any, Any]]
+
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         model.eval()
-        attached = attach(model, reading)
+        attached = attach(model, self.reading)
         model.requires_grad_(False)
-        self.model, self.tokens, self.tokenizer = model, tokens, tokens.tokenizer
+        self.model, self.tokenizer = model, tokenizer
+        self.tokens = Tokens(tokenizer, whole=self.reading != "left to right")
         self.positions: Positions = attached.positions
-        self._sites, self._first, self._reading = attached.sites, attached.first, reading
+        self._sites, self._first = attached.sites, attached.first
         self._fingerprint: str | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls: type[Adapter],
+        path: str,
+        dtype: str | torch.dtype = "auto",
+        device: str | torch.device = "cpu",
+        attn_implementation: str | None = None,
+    ) -> Adapter:
+        """Load a model and its tokenizer from a folder or from the Hugging Face Hub.
+
+        Args:
+            path: A folder (nothing is downloaded then) or the id of a model on the Hub.
+            dtype: Type of the weights; ``"auto"`` keeps the type they were saved in.
+            device: Where the model runs.
+            attn_implementation: ``"sdpa"`` or ``"eager"``. ``None``: what transformers prefers.
+
+        Raises:
+            ModelError: Nothing is there, it is not of the adapter's kind, its weights are not in
+                safetensors files, or it has no place for a prefix.
+        """
+        model, tokenizer = cls._load(path, dtype, attn_implementation)
+        return cls(model.to(device), tokenizer)
 
     @property
     def spec(self) -> PrefixSpec:
@@ -107,16 +137,12 @@ class Prefixed:
         Returns:
             Prefixes for all rows; rows with fewer kept positions are padded on the left.
         """
-        given = inputs_embeds if input_ids is None else input_ids
-        if given is None:
-            raise InputError("Neither token ids nor embeddings came", "one of the two")
+        given = self._given(input_ids, inputs_embeds)
         shape = given.shape[:2]
         self._check_length(shape[1])
         if keep is None:
-            real = (
-                torch.ones(shape, device=self.device) if attention_mask is None else attention_mask
-            )
-            keep = real.bool()
+            every = torch.ones(shape, dtype=torch.bool, device=self.device)
+            keep = every if attention_mask is None else attention_mask.bool()
         name = "inputs_embeds" if input_ids is None else "input_ids"
         inputs: dict[str, Any] = {name: given}
         inputs |= self._reading_inputs(inputs, attention_mask)
@@ -166,6 +192,14 @@ class Prefixed:
         if prefixes is None or self.positions != "learned":
             return None
         return shifts(batch, prefixes, shift).to(self.device)
+
+    @staticmethod
+    def _given(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+        """Token ids or, without them, embeddings; one of the two must be there."""
+        given = inputs_embeds if input_ids is None else input_ids
+        if given is None:
+            raise InputError("Neither token ids nor embeddings came", "one of the two")
+        return given
 
     def _stack(self, prefixes: Sequence[Prefix | None] | None, batch: int) -> PrefixBatch | None:
         if prefixes is not None and len(prefixes) != batch:

@@ -19,7 +19,6 @@ from seprog.errors import InputError, ModelError
 from seprog.lm.checkpoints import load_seq2seq
 from seprog.lm.injection import inject
 from seprog.lm.prefixed import Ids
-from seprog.lm.tokens import Tokens
 from seprog.lm.writer import Writer
 from seprog.types import Prefix, PrefixBatch
 
@@ -45,6 +44,9 @@ class Seq2SeqLM(Writer):
         lm.generate(["What is the capital of Australia?"], [prefix])
     """
 
+    reading = "encoder to decoder"
+    _load = staticmethod(load_seq2seq)
+
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         start = model.config.decoder_start_token_id
         if start is None:
@@ -54,22 +56,7 @@ class Seq2SeqLM(Writer):
                 "Set it in the model's config.json",
             )
         self._start = int(start)
-        super().__init__(model, Tokens(tokenizer, whole=True), "encoder to decoder")
-
-    def _written(self, ids: Ids) -> int:
-        return 1
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        path: str,
-        dtype: str | torch.dtype = "auto",
-        device: str | torch.device = "cpu",
-        attn_implementation: str | None = None,
-    ) -> Seq2SeqLM:
-        """Load a model and its tokenizer; arguments and errors as for ``CausalLM``."""
-        model, tokenizer = load_seq2seq(path, dtype, attn_implementation)
-        return cls(model.to(device), tokenizer)
+        super().__init__(model, tokenizer)
 
     def _reading_inputs(self, inputs: dict[str, Any], mask: Mask | None) -> dict[str, Any]:
         return {
@@ -106,10 +93,7 @@ class Seq2SeqLM(Writer):
             InputError: The text is too long, or the prefixes' rows do not fit the batch.
             FingerprintMismatch: The prefixes do not fit the model.
         """
-        given = kwargs.get("inputs_embeds") if input_ids is None else input_ids
-        if given is None:
-            raise InputError("Neither token ids nor embeddings came", "one of the two")
-        batch, time = given.shape[:2]
+        batch, time = self._given(input_ids, kwargs.get("inputs_embeds")).shape[:2]
         self._check_length(time)
         if not any(x in kwargs for x in ("decoder_input_ids", "decoder_inputs_embeds", "labels")):
             kwargs["decoder_input_ids"] = torch.full((batch, 1), self._start, device=self.device)
@@ -118,34 +102,6 @@ class Seq2SeqLM(Writer):
         return out.logits
 
     __call__ = forward
-
-    def generate_ids(
-        self,
-        input_ids: Ids,
-        attention_mask: Mask | None = None,
-        prefixes: PrefixBatch | None = None,
-        *,
-        shift: int | Int[Tensor, " rows"] | None = None,
-        **kwargs: Any,
-    ) -> Int[Tensor, "sequences length"]:
-        """What the decoder writes, its start token first; greedy unless ``kwargs`` say otherwise.
-
-        Args:
-            input_ids: ``(batch, time)``, padded on the right.
-            attention_mask: ``(batch, time)``, true where a token is real. ``None``: all are.
-            prefixes: Prefixes of some rows. ``None``: the untouched model.
-            shift: Not used: these models take no positions.
-            **kwargs: For the model's ``generate``.
-
-        Returns:
-            ``(batch * num_return_sequences, 1 + new)``.
-        """
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        self._check_length(input_ids.shape[1])
-        options = {"do_sample": False, "pad_token_id": self.tokens.pad_id} | kwargs
-        with inject(self._sites, prefixes, input_ids.shape[0]):
-            return self.model.generate(input_ids, attention_mask=attention_mask, **options)
 
     @torch.no_grad()
     def score(

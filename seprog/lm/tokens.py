@@ -73,11 +73,13 @@ class Tokens:
     ) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch time"]]:
         """Rows as one tensor, padded on one side, and its mask (1 where a token is real)."""
         time = max(len(row) for row in rows)
-        side = -1 if self.whole else 1
-        parts = [([self.pad_id] * (time - len(row)), list(row)) for row in rows]
-        ids = [[*a, *b] for a, b in (part[::side] for part in parts)]
-        mask = [[0] * len(a) + [1] * len(b) for a, b in parts]
-        mask = [row[::side] for row in mask]
+
+        def padded(row: Sequence[int], filler: int) -> list[int]:
+            gap = [filler] * (time - len(row))
+            return [*row, *gap] if self.whole else [*gap, *row]
+
+        ids = [padded(row, self.pad_id) for row in rows]
+        mask = [padded([1] * len(row), 0) for row in rows]
         return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
     def decode(self, ids: Sequence[int]) -> str:

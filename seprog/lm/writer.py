@@ -7,9 +7,11 @@ from contextvars import copy_context
 from threading import Thread
 from typing import Any
 
+import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
+from seprog.lm.injection import inject
 from seprog.lm.prefixed import Ids, Prefixed
 from seprog.lm.tokens import StopAtText, TextStream, cut
 from seprog.types import Prefix, PrefixBatch
@@ -29,12 +31,43 @@ class Writer(Prefixed):
         shift: int | Int[Tensor, " rows"] | None = None,
         **kwargs: Any,
     ) -> Int[Tensor, "sequences length"]:
-        """What the model writes, as token ids, behind what ``_written`` counts."""
-        raise NotImplementedError
+        """What the model writes, as token ids; greedy unless ``kwargs`` say otherwise.
+
+        Args:
+            input_ids: ``(batch, time)``, padded as ``tokens.pad`` does.
+            attention_mask: ``(batch, time)``, true where a token is real. ``None``: all are.
+            prefixes: Prefixes of some rows. ``None``: the untouched model.
+            shift: As in ``forward``.
+            **kwargs: For the model's ``generate``: ``max_new_tokens``, ``num_beams``,
+                ``do_sample``, ``num_return_sequences``, ``streamer`` ...
+
+        Returns:
+            ``(batch * num_return_sequences, before + new)``: prompts and continuations of a
+            decoder, else the decoder's start token and what it wrote.
+
+        Raises:
+            InputError: Text and continuation do not fit into the context window.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        batch, time = input_ids.shape
+        moved = self._shift(batch, prefixes, shift)
+        behind = int(kwargs.get("max_new_tokens") or 0) if self._goes_on else 0
+        self._check_length(time, behind, moved)
+        if moved is not None:
+            kwargs["position_ids"] = self._places(time, attention_mask) + moved[:, None]
+        options = {"do_sample": False, "pad_token_id": self.tokens.pad_id} | kwargs
+        with inject(self._sites, prefixes, batch):
+            return self.model.generate(input_ids, attention_mask=attention_mask, **options)
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether what is written stands behind what was read, in one text."""
+        return self.reading == "left to right"
 
     def _written(self, ids: Ids) -> int:
         """How many tokens of what ``generate_ids`` gives were there before the model wrote."""
-        raise NotImplementedError
+        return ids.shape[1] if self._goes_on else 1
 
     def generate(
         self,

@@ -325,6 +325,16 @@ def set_active(connection: sqlite3.Connection, id: str, active: bool) -> None:
     connection.execute("UPDATE edits SET active = ? WHERE id = ?", (active, id))
 
 
+def revision(connection: sqlite3.Connection) -> int:
+    """The number of the last event; 0 if there is none.
+
+    Args:
+        connection: In a transaction.
+    """
+    row = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
+    return int(row[0])
+
+
 def record(connection: sqlite3.Connection, event: Event) -> None:
     """Write one row of ``events``.
 

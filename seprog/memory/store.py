@@ -338,8 +338,7 @@ class Memory(Caches):
             0 for an empty memory.
         """
         with self._database.reading() as connection:
-            row = connection.execute("SELECT coalesce(max(seq), 0) FROM events")
-            return int(row.fetchone()[0])
+            return records.revision(connection)
 
     def changes(self, since: int, namespace: str | None = None) -> tuple[int, Edits]:
         """What happened since a revision, in one state of the memory.
@@ -359,9 +358,7 @@ class Memory(Caches):
                 f"CROSS JOIN edits ON id = edit_id WHERE {condition} ORDER BY seq",
                 (since, *values),
             )
-            edits = records.edits_from(rows)
-            last = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
-            return int(last), edits
+            return records.revision(connection), records.edits_from(rows)
 
     # In and out
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seprog.lm import CausalLM
-from seprog.types import Prefix
+from seprog.lm import CausalLM, LanguageModel
+from seprog.types import Prefix, PrefixBatch
 from tests.conftest import make_tokenizer
 from tests.lm.families import FAMILIES, WIDE, build, untouched
 
@@ -31,17 +31,17 @@ def ids(lm: CausalLM, text: str) -> Tensor:
     return torch.tensor(lm.tokens.encode([text]))
 
 
-def batch(lm: CausalLM, texts: list[str], side: str = "left") -> tuple[Tensor, Tensor]:
-    """Token ids and mask of several texts, padded on one side."""
+def batch(lm: LanguageModel, texts: list[str], side: str = "") -> tuple[Tensor, Tensor]:
+    """Token ids and mask of several texts, padded as the model wants it or, a decoder's, right."""
     rows, mask = lm.tokens.pad(lm.tokens.encode(texts), lm.device)
-    if side == "left":
+    if side != "right":
         return rows, mask
     lengths = mask.sum(dim=1).tolist()
     moved = [(r.roll(n), m.roll(n)) for r, m, n in zip(rows, mask, lengths, strict=True)]
     return torch.stack([r for r, _ in moved]), torch.stack([m for _, m in moved])
 
 
-def random_prefix(lm: CausalLM, length: int, seed: int = 0) -> Prefix:
+def random_prefix(lm: LanguageModel, length: int, seed: int = 0) -> Prefix:
     """A prefix of random numbers."""
     generator = torch.Generator().manual_seed(seed)
     draw = [
@@ -51,6 +51,21 @@ def random_prefix(lm: CausalLM, length: int, seed: int = 0) -> Prefix:
         for _ in range(2)
     ]
     return Prefix(draw[0], draw[1])
+
+
+def mixed(lm: LanguageModel) -> list[Prefix | None]:
+    """A prefix, none, and two joined ones, for the three queries."""
+    first, second = lm.capture_text(TEXTS)
+    return [second, None, Prefix.join([first, second])]
+
+
+def learnt_prefixes(lm: LanguageModel) -> PrefixBatch:
+    """Random prefixes of two lengths for the first and the last query, which take gradients."""
+    prefixes = PrefixBatch.stack([random_prefix(lm, 3), None, random_prefix(lm, 5, seed=1)])
+    assert prefixes is not None
+    for tensor in (*prefixes.keys, *prefixes.values):
+        tensor.requires_grad_()
+    return prefixes
 
 
 def positions(mask: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from seprog.lm import CausalLM
-from seprog.types import Prefix, PrefixBatch
+from seprog.types import PrefixBatch
 from tests.lm.families import FAMILIES
 from tests.lm.helpers import (
     CASES,
@@ -17,9 +17,10 @@ from tests.lm.helpers import (
     batch,
     close,
     ids,
+    learnt_prefixes,
     load,
+    mixed,
     positions,
-    random_prefix,
 )
 
 pytestmark = pytest.mark.parametrize(("name", "attention"), CASES)
@@ -27,12 +28,6 @@ pytestmark = pytest.mark.parametrize(("name", "attention"), CASES)
 SAMPLING = {"do_sample": True, "temperature": 1.5, "num_return_sequences": 2}
 GENERATION = [{}, {"num_beams": 3, "num_return_sequences": 2}, SAMPLING]
 NAMES = ["greedy", "beam", "sampling"]
-
-
-def mixed(lm: CausalLM) -> list[Prefix | None]:
-    """A prefix, none, and two joined ones, for the three queries."""
-    first, second = lm.capture_text(TEXTS)
-    return [second, None, Prefix.join([first, second])]
 
 
 def reply(lm: CausalLM, prefixes: PrefixBatch | None, **options: object) -> Tensor:
@@ -209,14 +204,10 @@ def test_streaming_equals_generating(name: str, attention: str) -> None:
 
 def test_gradients_reach_every_prefix_tensor(name: str, attention: str) -> None:
     lm, _ = load(name, attention)
-    prefixes = PrefixBatch.stack([random_prefix(lm, 3), None, random_prefix(lm, 5, seed=1)])
-    assert prefixes is not None
-    tensors = [*prefixes.keys, *prefixes.values]
-    for tensor in tensors:
-        tensor.requires_grad_()
+    prefixes = learnt_prefixes(lm)
     rows, mask = batch(lm, QUERIES)
     lm(rows, mask, prefixes)[:, -1].square().sum().backward()
-    for tensor in tensors:
+    for tensor in (*prefixes.keys, *prefixes.values):
         reached = tensor.grad.abs().sum(dim=(1, 3)) > 0  # (R, P)
         assert torch.equal(reached, prefixes.mask)
 

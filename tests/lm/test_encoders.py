@@ -17,7 +17,7 @@ from seprog.lm.tokens import Tokens
 from seprog.types import Prefix, PrefixBatch
 from tests.conftest import make_tokenizer, make_wordpiece
 from tests.lm.families import ENCODERS, HEADS, build_encoder, untouched
-from tests.lm.helpers import QUERIES, TEXTS, close, random_prefix
+from tests.lm.helpers import QUERIES, TEXTS, batch, close, learnt_prefixes, mixed, random_prefix
 
 CASES = list(product(ENCODERS, HEADS, ("sdpa", "eager")))
 contract = pytest.mark.parametrize(("name", "head", "attention"), CASES)
@@ -29,16 +29,6 @@ def load(name: str, head: str, attention: str = "sdpa") -> tuple[EncoderModel, A
     model = build_encoder(name, head, attention)
     copy = untouched(model)
     return EncoderModel(model, make_tokenizer(bos=True)), copy
-
-
-def batch(lm: EncoderModel, texts: list[str]) -> tuple[Tensor, Tensor]:
-    return lm.tokens.pad(lm.tokens.encode(texts), lm.device)
-
-
-def mixed(lm: EncoderModel) -> list[Prefix | None]:
-    """A prefix, none, and two joined ones, for the three queries."""
-    first, second = lm.capture_text(TEXTS)
-    return [second, None, Prefix.join([first, second])]
 
 
 def rows(lm: EncoderModel, logits: Tensor, mask: Tensor) -> list[Tensor]:
@@ -115,14 +105,10 @@ def test_an_injected_text_is_a_context_that_does_not_see_the_query(
 @contract
 def test_gradients_reach_every_prefix_tensor(name: str, head: str, attention: str) -> None:
     lm, _ = load(name, head, attention)
-    prefixes = PrefixBatch.stack([random_prefix(lm, 3), None, random_prefix(lm, 5, seed=1)])
-    assert prefixes is not None
-    tensors = [*prefixes.keys, *prefixes.values]
-    for tensor in tensors:
-        tensor.requires_grad_()
+    prefixes = learnt_prefixes(lm)
     ids, mask = batch(lm, QUERIES)
     lm(ids, mask, prefixes)[:, 0].square().sum().backward()
-    for tensor in tensors:
+    for tensor in (*prefixes.keys, *prefixes.values):
         assert torch.equal(tensor.grad.abs().sum(dim=(1, 3)) > 0, prefixes.mask)
 
 

@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
 from seprog.errors import InputError, ModelError
 from seprog.lm import LanguageModel, Seq2SeqLM, load_lm
-from seprog.types import Prefix, PrefixBatch
+from seprog.types import PrefixBatch
 from tests.conftest import make_tokenizer, make_wordpiece
 from tests.lm.families import SEQ2SEQ, build_seq2seq, untouched
-from tests.lm.helpers import QUERIES, TEXTS, close, random_prefix
+from tests.lm.helpers import QUERIES, TEXTS, batch, close, learnt_prefixes, mixed
 
 CASES = list(product(SEQ2SEQ, ("sdpa", "eager")))
 contract = pytest.mark.parametrize(("name", "attention"), CASES)
@@ -35,16 +34,6 @@ def load(name: str, attention: str = "sdpa") -> tuple[Seq2SeqLM, Any]:
     model = build_seq2seq(name, attention)
     copy = untouched(model).requires_grad_(False)
     return Seq2SeqLM(model, make_tokenizer(bos=True)), copy
-
-
-def batch(lm: Seq2SeqLM, texts: list[str]) -> tuple[Tensor, Tensor]:
-    return lm.tokens.pad(lm.tokens.encode(texts), lm.device)
-
-
-def mixed(lm: Seq2SeqLM) -> list[Prefix | None]:
-    """A prefix, none, and two joined ones, for the three queries."""
-    first, second = lm.capture_text(TEXTS)
-    return [second, None, Prefix.join([first, second])]
 
 
 @contract
@@ -145,14 +134,10 @@ def test_an_injected_text_is_a_context_that_does_not_see_the_query(
 @contract
 def test_gradients_reach_every_prefix_tensor(name: str, attention: str) -> None:
     lm, _ = load(name, attention)
-    prefixes = PrefixBatch.stack([random_prefix(lm, 3), None, random_prefix(lm, 5, seed=1)])
-    assert prefixes is not None
-    tensors = [*prefixes.keys, *prefixes.values]
-    for tensor in tensors:
-        tensor.requires_grad_()
+    prefixes = learnt_prefixes(lm)
     ids, mask = batch(lm, QUERIES)
     lm(ids, mask, prefixes, decoder_input_ids=WRITTEN).square().sum().backward()
-    for tensor in tensors:
+    for tensor in (*prefixes.keys, *prefixes.values):
         assert torch.equal(tensor.grad.abs().sum(dim=(1, 3)) > 0, prefixes.mask)
 
 
