@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 COLUMNS = (
     ("types", "errors", "batching", "lora", "atlas", "atlas.world"),
-    ("lm", "memory", "text_encoder", "chat", "atlas.fiction", "atlas.wording"),
+    ("lm", "memory", "text_encoder", "chat", "data", "atlas.fiction", "atlas.wording"),
     ("generator", "gate", "atlas.exam", "atlas.corpus"),
     ("editor", "atlas.tokens", "atlas.scenario"),
     ("training",),

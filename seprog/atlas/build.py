@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +44,7 @@ class AtlasConfig:
         open_book: Share of open-book documents (0 to 1); one is some ten times as long as others.
         seed: Of data and initial weights.
         threads: CPU threads.
+        bf16: Multiply matrices in bfloat16; quicker only where the CPU has instructions for it.
     """
 
     vocabulary: int = 6144
@@ -58,6 +58,7 @@ class AtlasConfig:
     open_book: float = 0.2
     seed: int = 0
     threads: int = 2
+    bf16: bool = True
 
 
 @dataclass
@@ -134,13 +135,15 @@ def grown(model: LlamaForCausalLM, folder: Path) -> LlamaForCausalLM:
     return model
 
 
-def optimizers(model: torch.nn.Module, lr: float) -> dict[str, torch.optim.Optimizer]:
+def optimizers(
+    model: torch.nn.Module, lr: float, bf16: bool = False
+) -> dict[str, torch.optim.Optimizer]:
     """Muon for the matrices inside the layers, AdamW for embeddings and norms."""
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     matrices = [p for n, p in named if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in named if not (p.ndim == 2 and "embed" not in n)]
     return {
-        "muon": Muon(matrices, lr=lr),
+        "muon": Muon(matrices, lr=lr, dtype=torch.bfloat16 if bf16 else torch.float32),
         "adamw": torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.95), weight_decay=0.0),
     }
 
@@ -183,7 +186,7 @@ def build(out: Path, run_folder: Path, config: AtlasConfig, start_from: Path | N
     model = new_model(config, int(tokenizer.eos_token_id))
     if start_from is not None and not saved:
         model = grown(model, start_from)
-    optimize = optimizers(model, config.lr)
+    optimize = optimizers(model, config.lr, config.bf16)
     meter = FactMeter(torch.full((len(corpus.closed),), 2.0))
     if saved:
         sizes = {k: getattr(config, k) for k in ("vocabulary", "width", "layers")}
@@ -207,20 +210,22 @@ def build(out: Path, run_folder: Path, config: AtlasConfig, start_from: Path | N
     for step in run.each_step(start, save):
         corpus.weights = meter.weights() if step % 20 == 0 else corpus.weights
         factor = trapezoid(step, config.steps, 50, config.decay)
-        _step(model, optimize, batches, meter, config.lr * factor, run, step)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+            losses, facts = token_losses(model, next(batches))
+        _step(model, optimize, losses, facts, meter, config.lr * factor, run, step)
     return _write(out, model, tokenizer, config)
 
 
 def _step(
     model: LlamaForCausalLM,
     optimize: dict[str, torch.optim.Optimizer],
-    batches: Iterator[Rows],
+    losses: Tensor,
+    facts: Tensor,
     meter: FactMeter,
     lr: float,
     run: Run,
     step: int,
 ) -> None:
-    losses, facts = token_losses(model, next(batches))
     losses.mean().backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer in optimize.values():

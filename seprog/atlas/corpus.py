@@ -104,7 +104,7 @@ class Corpus:
 
     def _statements(self) -> list[Fact]:
         rng, world = self.rng, self.world
-        chained = rng.random() < 0.35
+        chained = rng.random() < 0.45
         facts = self.chain(rng.choice(self.chains)) if chained else [self._statement()]
         while rng.random() < 0.65 and len(facts) < 5:
             same = rng.choice(facts)
@@ -183,16 +183,18 @@ class Corpus:
         options = self.world.continuations(relation.object)
         if kind < 0.05:
             return rng.choice(self.closed)
-        if kind < 0.1:
+        if kind < 0.09:
             other = rng.choice(self.world.continuations(relation.subject))
             return Query(fact.subject, (other,))
-        if kind < 0.15 and options:
+        if kind < 0.13 and options:
             return Query(fact.object, (rng.choice(options),))
-        if kind < 0.32 and relation.one_to_one:
+        turnable = [f for f in facts if self.world.relations[f.relation].one_to_one]
+        if kind < 0.32 and turnable:
+            fact = rng.choice(turnable)
             return Query(fact.object, (fact.relation,), inverse=True)
         subjects = {f.subject for f in facts}
         walkable = [f for f in facts if f.object in subjects or self._onward(f)]
-        if kind < 0.58 and walkable:
+        if kind < 0.62 and walkable:
             return self._walk(rng.choice(walkable), facts)
         return Query(fact.subject, (fact.relation,))
 

@@ -9,7 +9,7 @@ import typer
 
 from seprog.cli import common, options
 from seprog.cli.output import console, example, percent, print_json
-from seprog.cli.train import Out, Rate, RunFolder, Seed, Steps, Threads, run_folder, wrote
+from seprog.cli.train import Bf16, Out, Rate, RunFolder, Seed, Steps, Threads, run_folder, wrote
 
 app = typer.Typer(help="Atlas, the small model that ships with seprog.")
 
@@ -50,6 +50,7 @@ def build(
     ] = None,
     seed: Seed = 0,
     threads: Threads = 2,
+    bf16: Bf16 = True,
 ) -> None:
     """Train Atlas from its tables; hours on two cores."""
     from seprog.atlas.build import AtlasConfig
@@ -67,6 +68,7 @@ def build(
         open_book=open_book,
         seed=seed,
         threads=threads,
+        bf16=bf16,
     )
     train(out, run_folder(out, run), config, start_from)
     wrote(out, f"--model {out}")

@@ -26,6 +26,9 @@ Steps = Annotated[int, typer.Option(min=1, metavar="N", help="Optimizer steps at
 Rate = Annotated[float, typer.Option(metavar="X", help="Peak learning rate.")]
 Seed = Annotated[int, typer.Option(metavar="N", help="Of data and initial weights.")]
 Threads = Annotated[int, typer.Option(min=1, metavar="N", help="CPU threads.")]
+Bf16 = Annotated[
+    bool, typer.Option(help="Multiply in bfloat16; slow on CPUs without AVX512-BF16 or AMX.")
+]
 
 
 def run_folder(out: Path, run: Path | None) -> Path:
@@ -122,6 +125,7 @@ def gate(
     ] = None,
     seed: Seed = 0,
     threads: Threads = 1,
+    bf16: Bf16 = True,
 ) -> None:
     """Train a scope gate: which edits bear on a query. It serves any base model."""
     with common.waiting("Loading the encoder"):
@@ -136,6 +140,7 @@ def gate(
         lr=lr,
         seed=seed,
         threads=threads,
+        bf16=bf16,
     )
     train_gate(out, run_folder(out, run), config, start_from)
     wrote(out, f"--gate {out}")

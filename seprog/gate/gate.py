@@ -41,7 +41,8 @@ class GateConfig:
         nearest: Edits that are scored per query and hop for their keys.
         shared: Edits that are scored beside them for the rare words that they share.
         hops: Edits that may follow one another in a chain, the first included.
-        floor: Cosine below which a near edit is not worth scoring (-1 to 1).
+        floor: Cosine to a query below which a near edit is not worth scoring (-1 to 1); later
+            hops, which few queries come to, score whatever is nearest.
         version: Of the format.
     """
 
@@ -145,7 +146,7 @@ class ScopeGate(nn.Module):
             out[row] | {id_ for id_, c in found[row].items() if c.fired} for row, _, _ in frontier
         ]
         _, texts, cues = zip(*frontier, strict=True)
-        near = self.near(texts, cues, shelf, done, self.config.floor)
+        near = self.near(texts, cues, shelf, done, self.config.floor if hop == 0 else -1.0)
         pairs = [
             (row, text, edit)
             for (row, text, _), edits in zip(frontier, near, strict=True)

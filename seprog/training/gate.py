@@ -7,7 +7,7 @@ gate that was trained before goes on with its scorer alone, on what it is not su
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seprog.atlas.fiction import counterfact
 from seprog.atlas.scenario import Probe, Scenario, make_scenario
 from seprog.atlas.world import Fact, Split, load_world
-from seprog.gate import GateConfig, ScopeGate, Shelf, cue, fit_threshold, wilson
+from seprog.gate import GateConfig, ScopeGate, Shelf, fit_threshold, wilson
 from seprog.text_encoder import TextEncoder
 from seprog.training.checkpoint import (
     load_checkpoint,
@@ -27,6 +26,7 @@ from seprog.training.checkpoint import (
     save_checkpoint,
 )
 from seprog.training.run import Run, trapezoid
+from seprog.training.scopes import Scopes, Stage, as_edits, atlas_scopes
 from seprog.types import Edit
 
 
@@ -44,6 +44,7 @@ class GateTraining:
         lr: Peak learning rate of the scorer.
         seed: Of data and initial weights.
         threads: CPU threads.
+        bf16: Multiply matrices in bfloat16; quicker only where the CPU has instructions for it.
     """
 
     scenarios: int = 3
@@ -55,6 +56,7 @@ class GateTraining:
     lr: float = 1e-3
     seed: int = 0
     threads: int = 1
+    bf16: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,69 +76,8 @@ class Group:
     same: tuple[bool, ...]
 
 
-@dataclass(frozen=True)
-class Stage:
-    """What the gate is asked at one hop.
-
-    Args:
-        text: The query, followed by the statements that fired before.
-        fact: The edit that should fire now, if any is left.
-        same: Whether that edit answers the very question of the text.
-        told: The edits that fired before, in order.
-        cue: Where rare words are looked up; ``None`` means the text.
-    """
-
-    text: str
-    fact: Fact | None = None
-    same: bool = False
-    told: tuple[Fact, ...] = ()
-    cue: str | None = None
-
-
-def stages(scenario: Scenario, probe: Probe) -> list[Stage]:
-    """What the gate is asked in the course of one probe; no edit is left to fire at the last."""
-    same = probe.kind in ("rewrite", "paraphrase")
-    text, words = probe.prompt, None
-    found: list[Stage] = []
-    for i, fact in enumerate(probe.used):
-        found.append(Stage(text, fact, same, probe.used[:i], words))
-        statement = scenario.statement(fact)
-        text, words = f"{text} {statement}", cue(text, statement)
-    return [*found, Stage(text, told=probe.used, cue=words)]
-
-
-def training_stages(scenario: Scenario, rng: random.Random) -> list[Stage]:
-    """Every stage of every probe, and statements that contradict an edit, in random order."""
-    facts = list(scenario.facts.values())
-    probes = list(scenario.in_scope(rng)) + list(scenario.near_misses(rng, facts))
-    for _ in range(4):
-        probes += scenario.composed(rng)
-    probes += scenario.far(rng, len(facts) // 3)
-    found = [stage for probe in probes for stage in stages(scenario, probe)]
-    for fact in rng.sample(facts, len(facts) // 5):
-        relation = scenario.world.relations[fact.relation]
-        other = counterfact(scenario.world, relation, scenario.split, rng, subject=fact.subject)
-        paraphrases = scenario.in_scope(rng, [fact])
-        prompts = [p.prompt for p in paraphrases if p.kind in ("rewrite", "paraphrase")]
-        found.append(Stage(f"{rng.choice(prompts)} {other.object}.", fact, same=True))
-    rng.shuffle(found)
-    return found
-
-
-Asked = tuple[dict[Fact, Edit], list[Stage]]
-"""The edits of a memory, and what is asked of them."""
-
-
-def as_edits(scenario: Scenario) -> dict[Fact, Edit]:
-    """The scenario's facts as edits with ids."""
-    return {
-        fact: Edit(scenario.statement(fact), id=str(i))
-        for i, fact in enumerate(scenario.facts.values())
-    }
-
-
 def scenarios(config: GateTraining, split: Split = "train") -> list[Scenario]:
-    """The memories to train on."""
+    """The memories of Atlas to train on."""
     rng = random.Random(config.seed)
     return [
         make_scenario(load_world(), split, config.edits, rng, config.chained)
@@ -177,17 +118,17 @@ def train_retriever(
     return loss.item()
 
 
-def learn_to_find(gate: ScopeGate, asked: Sequence[Asked], seed: int) -> float:
+def learn_to_find(gate: ScopeGate, asked: Sequence[Scopes], seed: int) -> float:
     """Train the retriever on what should fire at each stage.
 
     Returns:
         The last loss.
     """
     x, y, owner = [], [], []
-    for number, (edits, stages_) in enumerate(asked):
-        place = {fact: i for i, fact in enumerate(edits)}
-        rows = [(stage.text, place[stage.fact]) for stage in stages_ if stage.fact is not None]
-        keys = gate.encoder.encode([e.statement for e in edits.values()])
+    for number, scopes in enumerate(asked):
+        place = {edit.id: i for i, edit in enumerate(scopes.edits)}
+        rows = [(stage.text, place[e.id]) for stage in scopes.stages for e in stage.right]
+        keys = gate.encoder.encode([e.statement for e in scopes.edits])
         x.append(gate.encoder.encode([text for text, _ in rows]))
         y.append(keys[[j for _, j in rows]])
         owner += [j + 10**6 * number for _, j in rows]
@@ -195,7 +136,7 @@ def learn_to_find(gate: ScopeGate, asked: Sequence[Asked], seed: int) -> float:
 
 
 def mine(
-    gate: ScopeGate, asked: Sequence[Asked], config: GateTraining, rng: random.Random
+    gate: ScopeGate, asked: Sequence[Scopes], config: GateTraining, rng: random.Random
 ) -> tuple[list[Group], float]:
     """For each stage the edits that the gate would score.
 
@@ -203,40 +144,34 @@ def mine(
         Groups for the scorer, in random order, and the share of right edits among those found.
     """
     groups, hits = [], []
-    for edits, stages_ in asked:
+    for scopes in asked:
         near = gate.near(
-            [stage.text for stage in stages_],
-            [stage.text if stage.cue is None else stage.cue for stage in stages_],
-            gate.shelf(list(edits.values())),
-            [{edits[f].id for f in stage.told} for stage in stages_],
+            [stage.text for stage in scopes.stages],
+            [stage.cue for stage in scopes.stages],
+            gate.shelf(scopes.edits),
+            [{e.id for e in stage.told} for stage in scopes.stages],
             floor=-1.0,
         )
-        for stage, candidates in zip(stages_, near, strict=True):
-            right = None if stage.fact is None else edits[stage.fact]
-            if right is not None:
-                hits.append(right in candidates)
-            groups.append(_group(stage, right, candidates, config, rng))
+        for stage, candidates in zip(scopes.stages, near, strict=True):
+            hits += [edit in candidates for edit in stage.right]
+            groups.append(_group(stage, candidates, config, rng))
     rng.shuffle(groups)
     return groups, float(np.mean(hits))
 
 
 def _group(
-    stage: Stage,
-    right: Edit | None,
-    candidates: Sequence[Edit],
-    config: GateTraining,
-    rng: random.Random,
+    stage: Stage, candidates: Sequence[Edit], config: GateTraining, rng: random.Random
 ) -> Group:
-    """The right edit, if there is one, and wrong ones: the nearest, and one at random."""
-    others = [c for c in candidates if c != right]
+    """The right edits, and wrong ones: the nearest, and one at random."""
+    others = [c for c in candidates if c not in stage.right and c.id not in stage.unclear]
     near, rest = others[: config.negatives - 1], others[config.negatives - 1 :]
     wrong = near + ([rng.choice(rest)] if rest else [])
-    edits = [*([right] if right else []), *wrong]
+    edits = [*stage.right, *wrong]
     return Group(
         stage.text,
         tuple(e.statement for e in edits),
-        tuple(e == right for e in edits),
-        tuple(e == right and stage.same for e in edits),
+        tuple(e in stage.right for e in edits),
+        tuple(e in stage.right and stage.same for e in edits),
     )
 
 
@@ -276,7 +211,12 @@ def scorer_loss(gate: ScopeGate, groups: Sequence[Group]) -> Tensor:
 
 
 def train_gate(
-    out: Path, run_folder: Path, config: GateTraining, start_from: Path | None = None
+    out: Path,
+    run_folder: Path,
+    config: GateTraining,
+    start_from: Path | None = None,
+    asked: Sequence[Scopes] | None = None,
+    calibrate: Callable[[ScopeGate], dict[str, float]] | None = None,
 ) -> ScopeGate:
     """Train a gate, calibrate it, and write it.
 
@@ -286,6 +226,9 @@ def train_gate(
         config: How.
         start_from: Folder of a gate trained before, to go on from with what it is not sure of;
             ``None`` starts from the encoder as it is.
+        asked: What to learn from; ``None`` means scenarios of Atlas.
+        calibrate: Fits the gate's threshold and says how well it does; ``None`` means on a
+            scenario of Atlas.
 
     Returns:
         The gate.
@@ -301,11 +244,13 @@ def train_gate(
         gate = ScopeGate.from_pretrained(start_from, TextEncoder())
     run = Run(run_folder, "gate", config.steps)
     rng = random.Random(config.seed)
-    asked = [(as_edits(s), training_stages(s, rng)) for s in scenarios(config)]
+    if asked is None:
+        asked = [atlas_scopes(scenario, rng) for scenario in scenarios(config)]
     if start_from is None:
         run.report(0, retriever_loss=learn_to_find(gate, asked, config.seed))
     mined, found = mine(gate, asked, config, rng)
-    groups = mined if start_from is None else unsure(gate, mined, rng)
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+        groups = mined if start_from is None else unsure(gate, mined, rng)
     run.report(0, found=found, groups=len(groups), mined=len(mined))
     scorer = gate.scorer.requires_grad_(True)
     optimizer = torch.optim.AdamW(scorer.parameters(), lr=config.lr, weight_decay=0.01)
@@ -323,7 +268,8 @@ def train_gate(
     running = 0.5
     for step in run.each_step(start, save):
         first = step * config.groups % max(1, len(groups) - config.groups)
-        loss = scorer_loss(gate, groups[first : first + config.groups])
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+            loss = scorer_loss(gate, groups[first : first + config.groups])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(scorer.parameters(), 1.0)
         for group in optimizer.param_groups:
@@ -334,28 +280,37 @@ def train_gate(
         if step % 20 == 0:
             run.report(step, loss=running)
     gate.requires_grad_(False)
-    gate.config = replace(gate.config, floor=fit_floor(gate, mined[:2000]))
-    report = calibrate_on_scenario(gate, edits=1000, rate=0.01, seed=config.seed + 1)
+    gate.config = replace(gate.config, floor=fit_floor(gate, asked))
+    if calibrate is None:
+        report = calibrate_on_scenario(gate, edits=1000, rate=0.01, seed=config.seed + 1)
+    else:
+        report = calibrate(gate)
     run.report(config.steps, **report)
     gate.save_pretrained(out)
     return gate
 
 
-def fit_floor(gate: ScopeGate, groups: Sequence[Group], lost: float = 0.001) -> float:
-    """The cosine below which an edit that bears on a text is hardly ever found.
+def fit_floor(gate: ScopeGate, asked: Sequence[Scopes], lost: float = 0.001) -> float:
+    """The cosine to a query below which an edit that bears on it is hardly ever found.
 
     Args:
         gate: With a trained retriever.
-        groups: Texts with the edits that bear on them.
+        asked: Memories and what is asked of them; only first hops count, as in the gate.
         lost: Share of right edits that may fall below (0 to 1).
 
     Returns:
         The floor, a little below that quantile (-1 to 1).
     """
-    pairs = [(g.text, g.edits[0]) for g in groups if g.scope and g.scope[0]]
+    pairs = [
+        (stage.text, edit.statement)
+        for scopes in asked
+        for stage in scopes.stages
+        for edit in stage.right
+        if not stage.told
+    ]
     texts = gate.retriever.query_keys([t for t, _ in pairs])
-    edits = gate.retriever.edit_keys([e for _, e in pairs])
-    return float(np.quantile((texts * edits).sum(axis=1), lost)) - 0.05
+    statements = gate.retriever.edit_keys([e for _, e in pairs])
+    return float(np.quantile((texts * statements).sum(axis=1), lost)) - 0.05
 
 
 def calibrate_on_scenario(

@@ -173,6 +173,16 @@ def test_only_so_many_of_the_nearest_are_scored(tiny_gate: ScopeGate) -> None:
     assert all(d.candidates == () for d in tiny_gate.decide(QUERIES, shelf, 0.0))
 
 
+def test_the_floor_is_for_first_hops_alone(tiny_gate: ScopeGate) -> None:
+    tiny_gate.config = dataclasses.replace(
+        tiny_gate.config, nearest=2, shared=1, hops=2, floor=1.01
+    )
+    shelf = tiny_gate.shelf(CHAIN)
+    [decision] = tiny_gate.decide([CHAIN[0].statement], shelf, 0.0)
+    assert sorted(c.hop for c in decision.candidates) == [0, *[1] * (len(decision.candidates) - 1)]
+    assert len(decision.candidates) > 2
+
+
 # --- shelves ----------------------------------------------------------------------------------
 
 

@@ -18,19 +18,18 @@ from seprog.training import gate as training
 from seprog.training.gate import (
     GateTraining,
     Group,
-    Stage,
-    as_edits,
     calibrate_on_scenario,
+    fit_floor,
     learn_to_find,
     mine,
     scenarios,
     scorer_loss,
-    stages,
     train_gate,
     train_retriever,
-    training_stages,
     unsure,
 )
+from seprog.training.scopes import Scopes, Stage, as_edits, atlas_scopes, stages
+from seprog.types import Edit
 from tests.conftest import make_gate
 
 TINY = GateTraining(scenarios=1, edits=24, steps=3, groups=2)
@@ -38,23 +37,25 @@ TINY = GateTraining(scenarios=1, edits=24, steps=3, groups=2)
 
 def test_a_probe_is_asked_once_more_than_it_has_edits() -> None:
     scenario = make_scenario(load_world(), "train", 20, random.Random(0))
-    one, two = islice(scenario.facts.values(), 2)
-    told = [scenario.statement(one), scenario.statement(two)]
-    first, second, last = stages(scenario, Probe("composed", "Who?", "x", (one, two)))
-    assert first == Stage("Who?", one)
-    text = f"Who? {told[0]}"
-    assert second == Stage(text, two, told=(one,), cue=cue("Who?", told[0]))
-    assert last == Stage(f"{text} {told[1]}", told=(one, two), cue=cue(text, told[1]))
-    assert stages(scenario, Probe("paraphrase", "Who?", "x", (one,)))[0] == Stage("Who?", one, True)
-    assert stages(scenario, Probe("far", "Who?", None)) == [Stage("Who?")]
+    known = as_edits(scenario)
+    one, two = islice(known, 2)
+    first, second, last = stages(Probe("composed", "Who?", "x", (one, two)), known)
+    assert first == Stage("Who?", "Who?", (known[one],))
+    told = known[one].statement
+    text = f"Who? {told}"
+    assert second == Stage(text, cue("Who?", told), (known[two],), told=(known[one],))
+    assert last.text == f"{text} {known[two].statement}" and last.right == ()
+    assert last.cue == cue(text, known[two].statement) and last.told == (known[one], known[two])
+    assert stages(Probe("paraphrase", "Who?", "x", (one,)), known)[0].same
+    assert stages(Probe("far", "Who?", None), known) == [Stage("Who?", "Who?")]
 
 
 def test_texts_to_train_on_are_in_and_out_of_scope() -> None:
     scenario = make_scenario(load_world(), "train", 40, random.Random(0))
-    asked = training_stages(scenario, random.Random(1))
-    assert {s.fact for s in asked if s.fact} == set(scenario.facts.values())
-    assert sum(s.fact is None for s in asked) > 40
-    contradictions = [s.text for s in asked if s.same and s.fact and s.text.endswith(".")]
+    scopes = atlas_scopes(scenario, random.Random(1))
+    assert {e for s in scopes.stages for e in s.right} == set(scopes.edits)
+    assert sum(not s.right for s in scopes.stages) > 40
+    contradictions = [s.text for s in scopes.stages if s.same and s.text.endswith(".")]
     assert len(contradictions) >= 8
 
 
@@ -78,12 +79,12 @@ def test_the_retriever_learns_to_find(tiny_encoder: TextEncoder) -> None:
 
 def test_negatives_are_drawn_from_the_memory(tiny_encoder: TextEncoder) -> None:
     gate, rng = make_gate(tiny_encoder), random.Random(0)
-    asked = [(as_edits(s), training_stages(s, rng)) for s in scenarios(TINY)]
+    asked = [atlas_scopes(scenario, rng) for scenario in scenarios(TINY)]
     before = gate.retriever.query.weight.clone()
     assert learn_to_find(gate, asked, seed=0) < 10
     assert not torch.equal(gate.retriever.query.weight, before)
     groups, found = mine(gate, asked, TINY, rng)
-    assert 0 < found <= 1 and len(groups) == sum(len(part) for _, part in asked)
+    assert 0 < found <= 1 and len(groups) == sum(len(scopes.stages) for scopes in asked)
     assert {len(g.edits) for g in groups} <= {3, 4}
     for group in groups:
         assert len(group.edits) == len(group.scope) == len(group.same)
@@ -91,6 +92,24 @@ def test_negatives_are_drawn_from_the_memory(tiny_encoder: TextEncoder) -> None:
         assert not any(s and not inside for s, inside in zip(group.same, group.scope, strict=True))
         wrong = [e for e, s in zip(group.edits, group.scope, strict=True) if not s]
         assert not any(e in group.text for e in wrong)
+
+
+def test_what_is_unclear_is_not_learnt_and_all_that_is_right_is(tiny_gate: ScopeGate) -> None:
+    edits = [Edit(f"A {word} has a xylem.", id=word) for word in ("music", "tree", "bird", "plum")]
+    stage = Stage("A polka has a xylem.", "polka", tuple(edits[:2]), unclear=frozenset({"bird"}))
+    [group], found = mine(tiny_gate, [Scopes(edits, [stage])], TINY, random.Random(0))
+    assert found == 1.0
+    assert group.edits == tuple(edits[i].statement for i in (0, 1, 3))
+    assert group.scope == (True, True, False) and group.same == (False,) * 3
+
+
+def test_the_floor_is_fitted_to_first_hops(tiny_gate: ScopeGate) -> None:
+    edits = [Edit("Ann lives in Zed.", id="0"), Edit("The capital of Zed is Ur.", id="1")]
+    first = Stage("Where does Ann live?", "Ann", (edits[0],))
+    later = Stage("Where does Ann live? Ann lives in Zed.", "Zed", (edits[1],), told=(edits[0],))
+    [query], [key] = tiny_gate.retriever.query_keys([first.text]), tiny_gate.keys(edits[:1])
+    floor = fit_floor(tiny_gate, [Scopes(edits, [first, later])])
+    assert floor == pytest.approx(float(query @ key) - 0.05)
 
 
 def test_the_loss_prefers_right_decisions(

@@ -1,0 +1,89 @@
+"""What a scope gate learns from: memories of edits, and which of them bear on what is asked."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from seprog.atlas.fiction import counterfact
+from seprog.atlas.scenario import Probe, Scenario
+from seprog.atlas.world import Fact
+from seprog.gate import cue
+from seprog.types import Edit
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the gate is asked at one hop.
+
+    Args:
+        text: The query, followed by the statements that fired before.
+        cue: Where rare words are looked up.
+        right: The edits that should fire now.
+        same: Whether they answer the very question of the text.
+        told: The edits that fired before, in order.
+        unclear: Ids of edits of which it is not known whether they bear on the text.
+    """
+
+    text: str
+    cue: str
+    right: tuple[Edit, ...] = ()
+    same: bool = False
+    told: tuple[Edit, ...] = ()
+    unclear: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Scopes:
+    """A memory, and what is asked of it.
+
+    Args:
+        edits: All edits of the memory, with ids.
+        stages: In random order.
+    """
+
+    edits: Sequence[Edit]
+    stages: Sequence[Stage]
+
+
+def as_edits(scenario: Scenario) -> dict[Fact, Edit]:
+    """The scenario's facts as edits with ids."""
+    return {
+        fact: Edit(scenario.statement(fact), id=str(i))
+        for i, fact in enumerate(scenario.facts.values())
+    }
+
+
+def stages(probe: Probe, known: dict[Fact, Edit]) -> list[Stage]:
+    """What the gate is asked in the course of one probe; no edit is left to fire at the last."""
+    same = probe.kind in ("rewrite", "paraphrase")
+    text = words = probe.prompt
+    told: tuple[Edit, ...] = ()
+    found: list[Stage] = []
+    for fact in probe.used:
+        edit = known[fact]
+        found.append(Stage(text, words, (edit,), same, told))
+        text, words = f"{text} {edit.statement}", cue(text, edit.statement)
+        told = (*told, edit)
+    return [*found, Stage(text, words, told=told)]
+
+
+def atlas_scopes(scenario: Scenario, rng: random.Random) -> Scopes:
+    """Every stage of every probe of a scenario, and statements that contradict an edit."""
+    known = as_edits(scenario)
+    facts = list(known)
+    probes = list(scenario.in_scope(rng)) + list(scenario.near_misses(rng, facts))
+    for _ in range(4):
+        probes += scenario.composed(rng)
+    probes += scenario.far(rng, len(facts) // 3)
+    found = [stage for probe in probes for stage in stages(probe, known)]
+    for fact in rng.sample(facts, len(facts) // 5):
+        relation = scenario.world.relations[fact.relation]
+        other = counterfact(scenario.world, relation, scenario.split, rng, subject=fact.subject)
+        paraphrases = scenario.in_scope(rng, [fact])
+        prompts = [p.prompt for p in paraphrases if p.kind in ("rewrite", "paraphrase")]
+        text = f"{rng.choice(prompts)} {other.object}."
+        found.append(Stage(text, text, (known[fact],), same=True))
+    rng.shuffle(found)
+    return Scopes(list(known.values()), found)
