@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from seprog.atlas.world import load_world
 from seprog.generator import SelfEncoder, SelfEncoderConfig
@@ -23,8 +21,8 @@ from seprog.training.checkpoint import (
     save_checkpoint,
 )
 from seprog.training.examples import Example, atlas_examples, file_examples
+from seprog.training.objective import Objective, objective_for
 from seprog.training.run import Run, trapezoid
-from seprog.types import PrefixBatch
 
 
 @dataclass(frozen=True)
@@ -58,56 +56,12 @@ class GeneratorTraining:
     threads: int = 1
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Examples as tensors, padded on the left.
-
-    Args:
-        ids: Prompt and answer.
-        mask: Where a token is real.
-        answer: Where a token belongs to the answer.
-        keep: Rows whose answer must stay the base model's.
-    """
-
-    ids: Int[Tensor, "batch time"]
-    mask: Int[Tensor, "batch time"]
-    answer: Bool[Tensor, "batch time"]
-    keep: Bool[Tensor, " batch"]
-
-
-def join_prefixes(generator: SelfEncoder, examples: Sequence[Example]) -> PrefixBatch:
-    """Each example's edits as one prefix, in one pass of the generator over all of them."""
-    texts = list(dict.fromkeys(edit for e in examples for edit in e.edits))
-    place = {text: i for i, text in enumerate(texts)}
-    single = generator(texts)
-    most = max(len(e.edits) for e in examples)
-    table = torch.zeros(len(examples), most, dtype=torch.long)
-    real = torch.zeros(len(examples), most, dtype=torch.bool)
-    for i, example in enumerate(examples):  # on the left, padding: the real ones end the row
-        rows = [place[t] for t in example.edits]
-        table[i, most - len(rows) :] = torch.tensor(rows)
-        real[i, most - len(rows) :] = True
-
-    def join(x: Tensor) -> Tensor:  # (texts, heads, P, dim) -> (examples, heads, most * P, dim)
-        return x[table.to(x.device)].transpose(1, 2).flatten(2, 3)
-
-    return PrefixBatch(
-        tuple(range(len(examples))),
-        tuple(join(k) for k in single.keys),
-        tuple(join(v) for v in single.values),
-        (
-            single.mask[table.to(single.mask.device)] & real[:, :, None].to(single.mask.device)
-        ).flatten(1),
-    )
-
-
-def answer_text(lm: LanguageModel, answer: str) -> str:
-    """The answer as the model should go on: closed by a period, then its end-of-text token."""
-    return f"{answer.rstrip('.')}." + (lm.tokenizer.eos_token or "")
+Data = Callable[[int], tuple[Iterator[Example], list[Example]]]
+"""A seed to training examples, without end, and held-out ones that are always the same."""
 
 
 def with_base_answers(
-    lm: LanguageModel, examples: Iterator[Example], block: int = 512
+    objective: Objective, examples: Iterator[Example], block: int = 512
 ) -> Iterator[Example]:
     """The same examples; where the base model's own answer is wanted, it has been asked."""
     while part := list(islice(examples, block)):
@@ -115,71 +69,22 @@ def with_base_answers(
         own: dict[str, str] = {}
         for start in range(0, len(asked), 64):
             prompts = asked[start : start + 64]
-            own |= zip(prompts, lm.generate(prompts, max_new_tokens=16), strict=True)
+            own |= zip(prompts, objective.base_answers(prompts), strict=True)
         for example in part:
             if example.answer is None:
-                answer = own[example.prompt].strip() or "."
-                yield replace(example, answer=answer, keep=True)
+                yield replace(example, answer=own[example.prompt], keep=True)
             else:
                 yield example
 
 
-def collate(lm: LanguageModel, examples: Sequence[Example]) -> Batch:
-    """Examples, all with answers, as a batch."""
-    keep = [e.keep for e in examples]
-    rows, answers = [], []
-    for example in examples:
-        prompt = lm.tokens.encode([example.prompt], True)[0]
-        target = lm.tokens.encode([" " + answer_text(lm, example.answer or "")], False)[0]
-        rows.append(prompt + target)
-        answers.append(len(target))
-    ids, mask = lm.tokens.pad(rows, lm.device)
-    count = torch.tensor(answers, device=lm.device)[:, None]
-    answer_mask = torch.arange(ids.shape[1], device=lm.device)[None] >= ids.shape[1] - count
-    return Batch(ids, mask, answer_mask, torch.tensor(keep, device=lm.device))
-
-
-def losses(
-    lm: LanguageModel, generator: SelfEncoder, examples: Sequence[Example]
-) -> dict[str, Tensor]:
-    """Cross-entropy on wanted answers; divergence from the unedited model on the others.
-
-    Returns:
-        ``learn`` and ``keep``; one is left out if no example is of its kind.
-    """
-    batch = collate(lm, examples)
-    logits = lm.forward(batch.ids, batch.mask, join_prefixes(generator, examples))[:, :-1]
-    targets, answer = batch.ids[:, 1:], batch.answer[:, 1:]
-    learn, keep = answer & ~batch.keep[:, None], answer & batch.keep[:, None]
-    found: dict[str, Tensor] = {}
-    if learn.any():
-        found["learn"] = torch.nn.functional.cross_entropy(logits[learn].float(), targets[learn])
-    if keep.any():
-        with torch.no_grad():
-            base = lm.forward(batch.ids[batch.keep], batch.mask[batch.keep])[:, :-1]
-        found["keep"] = _divergence(base[keep[batch.keep]], logits[keep])
-    return found
-
-
-def _divergence(
-    base: Float[Tensor, "n vocab"], edited: Float[Tensor, "n vocab"]
-) -> Float[Tensor, ""]:
-    p, q = base.float().log_softmax(-1), edited.float().log_softmax(-1)
-    return (p.exp() * (p - q)).sum(-1).mean()
-
-
-@torch.no_grad()
 def check(
-    lm: LanguageModel, generator: SelfEncoder, examples: Sequence[Example]
+    objective: Objective, generator: SelfEncoder, examples: Sequence[Example]
 ) -> dict[str, float]:
-    """Share of examples, per kind and of ``all``, whose every answer token is the likeliest."""
+    """Share of examples, per kind and of ``all``, that are answered rightly."""
     right: dict[str, list[bool]] = {}
     for start in range(0, len(examples), 64):
         part = examples[start : start + 64]
-        batch = collate(lm, part)
-        logits = lm.forward(batch.ids, batch.mask, join_prefixes(generator, part))[:, :-1]
-        hit = (logits.argmax(-1) == batch.ids[:, 1:]) | ~batch.answer[:, 1:]
-        for example, ok in zip(part, hit.all(dim=1).tolist(), strict=True):
+        for example, ok in zip(part, objective.hits(generator, part), strict=True):
             right.setdefault(example.kind, []).append(ok)
             right.setdefault("all", []).append(ok)
     return {kind: sum(ok) / len(ok) for kind, ok in sorted(right.items())}
@@ -204,7 +109,7 @@ def train_generator(
     out: Path,
     run_folder: Path,
     config: GeneratorTraining,
-    data: Path | None = None,
+    data: Path | Data | None = None,
 ) -> SelfEncoder:
     """Train a self-encoder for a base model, or go on with a run that was stopped.
 
@@ -213,13 +118,17 @@ def train_generator(
         out: Folder that the best generator is written to.
         run_folder: Folder for checkpoint and log.
         config: How.
-        data: A user's examples; ``None`` means Atlas' own.
+        data: A user's file of examples, or where examples come from; ``None`` means Atlas' own.
 
     Returns:
         The best generator by the checks on held-out examples.
+
+    Raises:
+        InputError: If generators can't be trained for such a base model, or the file is wrong.
     """
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
+    objective = objective_for(lm)
     generator = SelfEncoder(
         lm, SelfEncoderConfig(config.summary, config.rank, config.keep_text)
     ).to(lm.device)
@@ -241,16 +150,16 @@ def train_generator(
         state = {"step": step, "best": best, "stale": stale, **asdict(config)}
         save_checkpoint(run.checkpoint, tensors, state)
 
-    train, held = sources(config, data, start)
-    examples = with_base_answers(lm, train)
-    held_out = list(with_base_answers(lm, iter(held)))
+    train, held = data(config.seed + start) if callable(data) else sources(config, data, start)
+    examples = with_base_answers(objective, train)
+    held_out = list(with_base_answers(objective, iter(held)))
     if not saved:  # with the text kept, the start is nearly the verbatim generator: to be beaten
-        scores = check(lm, generator, held_out)
+        scores = check(objective, generator, held_out)
         run.report(0, **scores)
         best = scores["all"]
         generator.save_pretrained(out)
     for step in run.each_step(start, save):
-        found = losses(lm, generator, list(islice(examples, config.batch)))
+        found = objective.losses(generator, list(islice(examples, config.batch)))
         nothing = torch.zeros((), device=lm.device)
         loss = found.get("learn", nothing) + config.keep * found.get("keep", nothing)
         loss.backward()
@@ -262,7 +171,7 @@ def train_generator(
         if step % 25 == 0:
             run.report(step, **{k: v.item() for k, v in found.items()})
         if (step + 1) % config.check_every == 0 or step + 1 == config.steps:
-            scores = check(lm, generator, held_out)
+            scores = check(objective, generator, held_out)
             run.report(step + 1, **scores)
             stale = stale + 1 if scores["all"] <= best else 0
             if scores["all"] >= best:

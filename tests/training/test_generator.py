@@ -20,15 +20,12 @@ from seprog.training import generator as training
 from seprog.training.examples import Example, atlas_examples
 from seprog.training.generator import (
     GeneratorTraining,
-    answer_text,
     check,
-    collate,
-    join_prefixes,
-    losses,
     sources,
     train_generator,
     with_base_answers,
 )
+from seprog.training.objective import Continuation, answer_text, join_prefixes
 from seprog.training.run import Run
 from seprog.types import Edit, Prefix, PrefixBatch
 from tests.conftest import make_lm
@@ -48,7 +45,7 @@ def make(lm: CausalLM, keep_text: bool = True) -> SelfEncoder:
 
 def answered(lm: CausalLM) -> list[Example]:
     """The examples, with the base model's answer where it is wanted."""
-    return list(with_base_answers(lm, iter(EXAMPLES)))
+    return list(with_base_answers(Continuation(lm), iter(EXAMPLES)))
 
 
 @pytest.fixture
@@ -98,7 +95,7 @@ def test_a_joined_prefix_acts_as_the_single_ones_do(tiny_lm: CausalLM, keep_text
 
 
 def test_a_batch_holds_prompts_and_answers(tiny_lm: CausalLM) -> None:
-    batch = collate(tiny_lm, answered(tiny_lm))
+    batch = Continuation(tiny_lm).collate(answered(tiny_lm))
     assert batch.keep.tolist() == [False, True, False]
     tokenizer = tiny_lm.tokenizer
     wanted = [" Zed.", None, " Max."]
@@ -119,16 +116,17 @@ def test_the_answer_to_keep_is_the_base_models_own(tiny_lm: CausalLM) -> None:
     learn, keep, other = answered(tiny_lm)
     assert (learn, other) == (EXAMPLES[0], EXAMPLES[2])
     assert keep == replace(EXAMPLES[1], answer=own.strip() or ".", keep=True)
-    many = list(with_base_answers(tiny_lm, iter(EXAMPLES * 3), block=2))
+    many = list(with_base_answers(Continuation(tiny_lm), iter(EXAMPLES * 3), block=2))
     assert many == answered(tiny_lm) * 3
 
 
 def test_there_is_a_loss_for_each_kind_that_is_there(tiny_lm: CausalLM) -> None:
     generator, examples = make(tiny_lm), answered(tiny_lm)
-    assert losses(tiny_lm, generator, examples).keys() == {"learn", "keep"}
-    assert losses(tiny_lm, generator, examples[:1]).keys() == {"learn"}
-    assert losses(tiny_lm, generator, examples[1:2]).keys() == {"keep"}
-    for loss in losses(tiny_lm, generator, examples).values():
+    losses = Continuation(tiny_lm).losses
+    assert losses(generator, examples).keys() == {"learn", "keep"}
+    assert losses(generator, examples[:1]).keys() == {"learn"}
+    assert losses(generator, examples[1:2]).keys() == {"keep"}
+    for loss in losses(generator, examples).values():
         assert loss.isfinite() and loss.requires_grad and loss > 0
 
 
@@ -139,7 +137,7 @@ def test_the_loss_to_learn_is_what_scoring_says(tiny_lm: CausalLM) -> None:
     target = " " + answer_text(tiny_lm, "Zed")
     [score] = tiny_lm.score([example.prompt], [target], [prefix])
     tokens = len(tiny_lm.tokens.encode([target], bos=False)[0])
-    loss = losses(tiny_lm, generator, [example])["learn"]
+    loss = Continuation(tiny_lm).losses(generator, [example])["learn"]
     assert loss.item() == pytest.approx(-score / tokens, abs=1e-3)
 
 
@@ -147,7 +145,7 @@ def test_checks_count_per_kind(tiny_lm: CausalLM) -> None:
     generator = make(tiny_lm)
     [own] = tiny_lm.generate(["Who?"], [Prefix.join(generator.prefixes([Edit("No.")]))], 1)
     examples = [*answered(tiny_lm), Example(("No.",), "Where?", "nowhere at all", "far")]
-    scores = check(tiny_lm, generator, examples)
+    scores = check(Continuation(tiny_lm), generator, examples)
     assert scores.keys() == {"example", "far", "all"}
     assert all(0 <= s <= 1 for s in scores.values()) and scores["far"] == 0.0
     assert isinstance(own, str)
@@ -169,7 +167,7 @@ def test_held_out_examples_are_of_another_split(tmp_path: Path) -> None:
 def mean_loss(lm: CausalLM, generator: SelfEncoder, data: Path) -> float:
     _, held_out = sources(TINY, data, 0)
     with torch.no_grad():
-        found = losses(lm, generator, [e for e in held_out if e.answer][:4])
+        found = Continuation(lm).losses(generator, [e for e in held_out if e.answer][:4])
     return float(found["learn"])
 
 
@@ -210,7 +208,7 @@ class Killed(BaseException):
 def test_a_killed_run_goes_on_where_it_was(
     tiny_lm: CausalLM, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real: Callable[..., dict[str, torch.Tensor]] = training.losses
+    real: Callable[..., dict[str, torch.Tensor]] = Continuation.losses
     calls: list[str] = []
 
     def counted(*args: object) -> dict[str, torch.Tensor]:
@@ -223,14 +221,14 @@ def test_a_killed_run_goes_on_where_it_was(
         return Run(folder, title, steps, save_every=-1.0)
 
     monkeypatch.setattr(training, "Run", eager)
-    monkeypatch.setattr(training, "losses", counted)
+    monkeypatch.setattr(Continuation, "losses", counted)
     run = tmp_path / "run"
     with pytest.raises(Killed):
         train_generator(tiny_lm, tmp_path / "out", run, TINY, data)
     state = json.loads((run / "checkpoint" / "state.json").read_text())
     assert state["step"] == 7 and state["best"] >= 0
     calls.clear()
-    monkeypatch.setattr(training, "losses", lambda *args: calls.append("step") or real(*args))
+    monkeypatch.setattr(Continuation, "losses", lambda *args: calls.append("step") or real(*args))
     trained = train_generator(make_lm(), tmp_path / "out", run, TINY, data)
     assert len(calls) == 5
     assert isinstance(trained, SelfEncoder)

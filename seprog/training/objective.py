@@ -1,0 +1,231 @@
+"""What a generator is trained for, by how its base model answers: going on with a text, or a label.
+
+In scope the right answer is to become likely; out of scope the base model's own answer is to stay
+(Kullback-Leibler divergence from the unedited model).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from seprog.errors import InputError
+from seprog.generator import SelfEncoder
+from seprog.lm import CausalLM, EncoderModel, LanguageModel
+from seprog.training.examples import Example
+from seprog.types import PrefixBatch
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """Losses and checks for one kind of base model."""
+
+    def base_answers(self, prompts: Sequence[str]) -> list[str]:
+        """The unedited model's answers."""
+        ...
+
+    def losses(self, generator: SelfEncoder, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """Cross-entropy on wanted answers; divergence from the unedited model on the others.
+
+        Returns:
+            ``learn`` and ``keep``; one is left out if no example is of its kind.
+        """
+        ...
+
+    def hits(self, generator: SelfEncoder, examples: Sequence[Example]) -> list[bool]:
+        """Whether each example's answer is the likeliest, token for token."""
+        ...
+
+
+def objective_for(lm: LanguageModel) -> Objective:
+    """The objective for a base model.
+
+    Raises:
+        InputError: If generators can't be trained for models that answer as this one does.
+    """
+    if isinstance(lm, EncoderModel):
+        return Classification(lm)
+    if isinstance(lm, CausalLM):
+        return Continuation(lm)
+    raise InputError(
+        f"A generator was to be trained for a {type(lm).__name__}",
+        "a causal language model or a sequence classifier",
+        "Leave --generator out: the verbatim one needs no training",
+    )
+
+
+def join_prefixes(generator: SelfEncoder, examples: Sequence[Example]) -> PrefixBatch:
+    """Each example's edits as one prefix, in one pass of the generator over all of them."""
+    texts = list(dict.fromkeys(edit for e in examples for edit in e.edits))
+    place = {text: i for i, text in enumerate(texts)}
+    single = generator(texts)
+    most = max(len(e.edits) for e in examples)
+    table = torch.zeros(len(examples), most, dtype=torch.long)
+    real = torch.zeros(len(examples), most, dtype=torch.bool)
+    for i, example in enumerate(examples):  # on the left, padding: the real ones end the row
+        rows = [place[t] for t in example.edits]
+        table[i, most - len(rows) :] = torch.tensor(rows)
+        real[i, most - len(rows) :] = True
+
+    def join(x: Tensor) -> Tensor:  # (texts, heads, P, dim) -> (examples, heads, most * P, dim)
+        return x[table.to(x.device)].transpose(1, 2).flatten(2, 3)
+
+    return PrefixBatch(
+        tuple(range(len(examples))),
+        tuple(join(k) for k in single.keys),
+        tuple(join(v) for v in single.values),
+        (
+            single.mask[table.to(single.mask.device)] & real[:, :, None].to(single.mask.device)
+        ).flatten(1),
+    )
+
+
+def divergence(
+    base: Float[Tensor, "n classes"], edited: Float[Tensor, "n classes"]
+) -> Float[Tensor, ""]:
+    """Mean Kullback-Leibler divergence of the edited model from the base, from logits."""
+    p, q = base.float().log_softmax(-1), edited.float().log_softmax(-1)
+    return (p.exp() * (p - q)).sum(-1).mean()
+
+
+def answer_text(lm: LanguageModel, answer: str) -> str:
+    """The answer as the model should go on: closed by a period, then its end-of-text token."""
+    return f"{answer.rstrip('.')}." + (lm.tokenizer.eos_token or "")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples as tensors, padded on the left.
+
+    Args:
+        ids: Prompt and answer.
+        mask: Where a token is real.
+        answer: Where a token belongs to the answer.
+        keep: Rows whose answer must stay the base model's.
+    """
+
+    ids: Int[Tensor, "batch time"]
+    mask: Int[Tensor, "batch time"]
+    answer: Bool[Tensor, "batch time"]
+    keep: Bool[Tensor, " batch"]
+
+
+class Continuation:
+    """Causal language models: the prompt is gone on with by the answer.
+
+    Args:
+        lm: The base model.
+    """
+
+    def __init__(self, lm: CausalLM) -> None:
+        self.lm = lm
+
+    def base_answers(self, prompts: Sequence[str]) -> list[str]:
+        """What the unedited model goes on with."""
+        return [text.strip() or "." for text in self.lm.generate(prompts, max_new_tokens=16)]
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """Examples, all with answers, as a batch."""
+        lm = self.lm
+        rows, answers = [], []
+        for example in examples:
+            prompt = lm.tokens.encode([example.prompt], True)[0]
+            target = lm.tokens.encode([" " + answer_text(lm, example.answer or "")], False)[0]
+            rows.append(prompt + target)
+            answers.append(len(target))
+        ids, mask = lm.tokens.pad(rows, lm.device)
+        count = torch.tensor(answers, device=lm.device)[:, None]
+        answer = torch.arange(ids.shape[1], device=lm.device)[None] >= ids.shape[1] - count
+        return Batch(ids, mask, answer, torch.tensor([e.keep for e in examples], device=lm.device))
+
+    def losses(self, generator: SelfEncoder, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """Per token of the answers."""
+        batch = self.collate(examples)
+        prefixes = join_prefixes(generator, examples)
+        logits = self.lm.forward(batch.ids, batch.mask, prefixes)[:, :-1]
+        targets, answer = batch.ids[:, 1:], batch.answer[:, 1:]
+        learn, keep = answer & ~batch.keep[:, None], answer & batch.keep[:, None]
+        found: dict[str, Tensor] = {}
+        if learn.any():
+            entropy = torch.nn.functional.cross_entropy
+            found["learn"] = entropy(logits[learn].float(), targets[learn])
+        if keep.any():
+            with torch.no_grad():
+                base = self.lm.forward(batch.ids[batch.keep], batch.mask[batch.keep])[:, :-1]
+            found["keep"] = divergence(base[keep[batch.keep]], logits[keep])
+        return found
+
+    @torch.no_grad()
+    def hits(self, generator: SelfEncoder, examples: Sequence[Example]) -> list[bool]:
+        """Whether every token of the answer, and of its end, is the likeliest."""
+        batch = self.collate(examples)
+        prefixes = join_prefixes(generator, examples)
+        logits = self.lm.forward(batch.ids, batch.mask, prefixes)[:, :-1]
+        hit = (logits.argmax(-1) == batch.ids[:, 1:]) | ~batch.answer[:, 1:]
+        return hit.all(dim=1).tolist()
+
+
+class Classification:
+    """Sequence classifiers: the answer is a label.
+
+    Args:
+        lm: The base model.
+
+    Raises:
+        InputError: If the encoder has another head.
+    """
+
+    def __init__(self, lm: EncoderModel) -> None:
+        if lm.head != "sequence":
+            raise InputError(
+                f"A generator was to be trained for an encoder with the head {lm.head!r}",
+                "a sequence classifier",
+                "Leave --generator out: the verbatim one needs no training",
+            )
+        self.lm = lm
+
+    def base_answers(self, prompts: Sequence[str]) -> list[str]:
+        """The unedited model's labels."""
+        return self.lm.reply(prompts)
+
+    def _logits(
+        self, generator: SelfEncoder, examples: Sequence[Example]
+    ) -> tuple[Float[Tensor, "n labels"], Int[Tensor, " n"], tuple[Tensor, Tensor]]:
+        """Logits with the edits in force, labels wanted, and the prompts as ids and mask."""
+        labels = {name: i for i, name in enumerate(self.lm.labels)}
+        if unknown := [e.answer for e in examples if e.answer not in labels]:
+            raise InputError(
+                f"The answer {unknown[0]!r} came",
+                f"one of the model's labels: {', '.join(labels)}",
+                "Correct the answer",
+            )
+        prompts = self.lm.tokens.encode([e.prompt for e in examples])
+        ids, mask = self.lm.tokens.pad(prompts, self.lm.device)
+        logits = self.lm.forward(ids, mask, join_prefixes(generator, examples)).float()
+        wanted = torch.tensor([labels[str(e.answer)] for e in examples], device=self.lm.device)
+        return logits, wanted, (ids, mask)
+
+    def losses(self, generator: SelfEncoder, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """Per example."""
+        logits, wanted, (ids, mask) = self._logits(generator, examples)
+        keep = torch.tensor([e.keep for e in examples], device=self.lm.device)
+        found: dict[str, Tensor] = {}
+        if not keep.all():
+            entropy = torch.nn.functional.cross_entropy
+            found["learn"] = entropy(logits[~keep], wanted[~keep])
+        if keep.any():
+            with torch.no_grad():
+                base = self.lm.forward(ids[keep], mask[keep])
+            found["keep"] = divergence(base, logits[keep])
+        return found
+
+    @torch.no_grad()
+    def hits(self, generator: SelfEncoder, examples: Sequence[Example]) -> list[bool]:
+        """Whether the label is the likeliest."""
+        logits, wanted, _ = self._logits(generator, examples)
+        return (logits.argmax(-1) == wanted).tolist()

@@ -1,0 +1,91 @@
+"""What a generator is trained for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from seprog.errors import InputError
+from seprog.generator import SelfEncoder, SelfEncoderConfig, load_generator
+from seprog.lm import CausalLM, EncoderModel, Seq2SeqLM
+from seprog.training.examples import Example
+from seprog.training.generator import GeneratorTraining, check, train_generator, with_base_answers
+from seprog.training.objective import Classification, Continuation, objective_for
+from seprog.types import Edit, Prefix
+from tests.conftest import make_tokenizer
+from tests.lm.families import build_encoder, build_seq2seq
+
+EXAMPLES = [
+    Example(("No.",), "The home of Ann is", "LABEL_0"),
+    Example(("No.", "It is so."), "Where is Bob?", None),
+    Example(("It is so.",), "Who is king?", "LABEL_2"),
+]
+TINY = GeneratorTraining(summary=2, rank=4, steps=12, batch=8, lr=0.05, keep=0.1, check_every=6)
+
+
+def classifier(head: str = "sequence") -> EncoderModel:
+    return EncoderModel(build_encoder("bert", head, "sdpa"), make_tokenizer(bos=True))
+
+
+@pytest.fixture(scope="module")
+def lm() -> EncoderModel:
+    return classifier()
+
+
+@pytest.fixture
+def generator(lm: EncoderModel) -> SelfEncoder:
+    torch.manual_seed(0)
+    return SelfEncoder(lm, SelfEncoderConfig(2, 4))
+
+
+def test_each_kind_of_model_has_its_objective(lm: EncoderModel, tiny_lm: CausalLM) -> None:
+    assert isinstance(objective_for(lm), Classification)
+    assert isinstance(objective_for(tiny_lm), Continuation)
+    with pytest.raises(InputError, match="masked_lm"):
+        objective_for(classifier("masked_lm"))
+    with pytest.raises(InputError, match="Seq2SeqLM"):
+        objective_for(Seq2SeqLM(build_seq2seq("t5"), make_tokenizer(bos=False)))
+
+
+def test_losses_of_labels(lm: EncoderModel, generator: SelfEncoder) -> None:
+    objective = Classification(lm)
+    learn, keep, other = with_base_answers(objective, iter(EXAMPLES))
+    assert [keep.answer] == lm.reply(["Where is Bob?"]) and keep.keep
+    found = objective.losses(generator, [learn, keep, other])
+    assert found.keys() == {"learn", "keep"} and found["keep"] > 0
+    prefixes = [Prefix.join(generator.prefixes([Edit(t) for t in e.edits])) for e in (learn, other)]
+    rows = lm.classify([learn.prompt, other.prompt], prefixes)
+    right = torch.tensor([rows[0]["LABEL_0"], rows[1]["LABEL_2"]])
+    assert found["learn"].item() == pytest.approx(-right.log().mean().item(), abs=1e-4)
+    assert objective.losses(generator, [keep]).keys() == {"keep"}
+    said = [max(row, key=row.__getitem__) for row in rows]
+    assert objective.hits(generator, [learn, other]) == [said[0] == "LABEL_0", said[1] == "LABEL_2"]
+
+
+def test_an_answer_that_is_no_label_is_refused(lm: EncoderModel, generator: SelfEncoder) -> None:
+    with pytest.raises(InputError, match="LABEL_0, LABEL_1, LABEL_2"):
+        Classification(lm).losses(generator, [replace(EXAMPLES[0], answer="maybe")])
+
+
+def test_a_classifiers_generator_is_trained_and_loads(tmp_path: Path) -> None:
+    lm = classifier()
+    names = ("Ann", "Bob", "Cy", "Dot", "Eve")
+    said = set(lm.reply([f"The home of {name} is" for name in names]))
+    label = next(x for x in lm.labels if x not in said)
+    rows = [
+        {"edits": [f"The home of {name} is Zed."], "prompt": prompt, "answer": answer}
+        for name in names
+        for prompt, answer in 3 * [(f"The home of {name} is", label)] + [("Who is king?", None)]
+    ]
+    data = tmp_path / "data.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    before = {k: v.clone() for k, v in lm.model.state_dict().items()}
+    trained = train_generator(lm, tmp_path / "out", tmp_path / "run", TINY, data)
+    wanted = [Example(tuple(r["edits"]), r["prompt"], r["answer"]) for r in rows[::4]]
+    assert check(Classification(lm), trained, wanted)["all"] == 1.0
+    assert all(torch.equal(v, before[k]) for k, v in lm.model.state_dict().items())
+    assert load_generator(tmp_path / "out", lm).fingerprint == trained.fingerprint
