@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-import platform
 import random
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from seprog import __version__
 from seprog.atlas.scenario import Probe, Scenario, make_scenario
 from seprog.atlas.world import Fact, load_world
 from seprog.bench.metrics import OUT_OF_SCOPE, Record, score
+from seprog.bench.provenance import provenance
 from seprog.editor import Editor
 from seprog.errors import InputError
 from seprog.generator import VerbatimGenerator
@@ -255,31 +252,6 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     ordered = sorted(values)
     low, high = ordered[int(0.05 * len(ordered))], ordered[int(0.95 * (len(ordered) - 1))]
     return {"value": statistics.median(ordered), "low": low, "high": high, "n": len(ordered)}
-
-
-def provenance() -> dict[str, Any]:
-    """Versions and commit that a result was made with."""
-    versions = {
-        "seprog": __version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-    }
-    return {"versions": versions, "commit": _commit()}
-
-
-def _commit() -> str:
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=Path(__file__).parent,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()
 
 
 COLUMNS = (

@@ -10,6 +10,7 @@ import typer
 
 from seprog.cli import common, options
 from seprog.cli.output import console, example, print_json
+from seprog.cli.train import Bf16
 from seprog.errors import InputError
 
 app = typer.Typer(help="Measure the whole system.")
@@ -69,6 +70,56 @@ def atlas(
     editor = common.open_editor(None, model, generator, gate, device=device)
     out = None if json == common.STDIN else json
     result = measure(editor, sizes, chosen, seed, out, answers, sys.stderr.isatty())
+    if json == common.STDIN:
+        print_json(result)
+    else:
+        console().print(table(result))
+
+
+@app.command(
+    "leapofthought",
+    epilog=example("seprog eval leapofthought --data ./leapofthought --work ./work"),
+)
+def leapofthought(
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder with train, dev and test (JSON lines).")
+    ],
+    work: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for what is trained on the way; what is there is not trained again.",
+        ),
+    ],
+    seeds: Annotated[
+        int, typer.Option(min=1, max=10, metavar="N", help="Generators and gates to train.")
+    ] = 5,
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="CPU threads.")] = 1,
+    bf16: Bf16 = True,
+    json: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the result here; - prints it, without a table."),
+    ] = None,
+    answers: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every answer here, as JSON lines.")
+    ] = None,
+) -> None:
+    """Edit a true-or-false classifier, and ask what follows from the edits (LeapOfThought)."""
+    with common.waiting("Loading the data"):
+        from dataclasses import replace
+
+        from seprog.bench.leapofthought import LeapBench, table
+        from seprog.bench.leapofthought import evaluate as measure
+
+    config = LeapBench(seeds=tuple(range(seeds)))
+    config = replace(
+        config,
+        classifier=replace(config.classifier, threads=threads, bf16=bf16),
+        generator=replace(config.generator, threads=threads),
+        gate=replace(config.gate, threads=threads, bf16=bf16),
+    )
+    out = None if json == common.STDIN else json
+    result = measure(data, work, config, out, answers, sys.stderr.isatty())
     if json == common.STDIN:
         print_json(result)
     else:

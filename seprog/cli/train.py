@@ -144,3 +144,37 @@ def gate(
     )
     train_gate(out, run_folder(out, run), config, start_from)
     wrote(out, f"--gate {out}")
+
+
+@app.command(
+    "classifier", epilog=example("seprog train classifier --data labelled.jsonl --out ./classifier")
+)
+def classifier(
+    out: Out,
+    data: Annotated[Path, typer.Option(metavar="FILE", help="JSON lines with text and label.")],
+    base: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="An encoder.", show_default="the sentence encoder"),
+    ] = None,
+    run: RunFolder = None,
+    steps: Steps = 3000,
+    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Texts per step.")] = 32,
+    lr: Rate = 1e-4,
+    seed: Seed = 0,
+    threads: Threads = 1,
+    bf16: Bf16 = True,
+) -> None:
+    """Fine-tune an encoder as a classifier of texts: a base model to be edited."""
+    with common.waiting("Loading the encoder"):
+        from seprog.cli.output import percent
+        from seprog.text_encoder import packaged_folder
+        from seprog.training.classifier import ClassifierTraining, read_labelled, train_classifier
+
+    train, held_out = read_labelled(data)
+    config = ClassifierTraining(
+        steps=steps, batch=batch, lr=lr, seed=seed, threads=threads, bf16=bf16
+    )
+    run = run_folder(out, run)
+    right = train_classifier(base or packaged_folder(), train, held_out, out, run, config)
+    console().print(f"{percent(right)} of {len(held_out)} held-out texts get their label")
+    wrote(out, f"--model {out}")

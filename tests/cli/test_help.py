@@ -14,6 +14,7 @@ from scripts.cli_docs import PAGE, commands, page
 from seprog import __version__
 from seprog.atlas.build import AtlasConfig
 from seprog.cli.main import app
+from seprog.training.classifier import ClassifierTraining
 from seprog.training.gate import GateTraining
 from seprog.training.generator import GeneratorTraining
 from tests.cli.conftest import Run
@@ -34,7 +35,9 @@ def test_all_commands_are_there() -> None:
     assert set(LEAVES) == {*READABLE, "demo", "export"} | {
         "train gate",
         "train generator",
+        "train classifier",
         "eval atlas",
+        "eval leapofthought",
         "atlas build",
         "atlas exam",
     }
@@ -50,7 +53,9 @@ def test_help_ends_with_an_example(name: str, bare: Run) -> None:
 @pytest.mark.parametrize("name", LEAVES)
 def test_common_options(name: str) -> None:
     options = {p.name: p for p in LEAVES[name].params}
-    assert ("json" in options) == (name in [*READABLE, "eval atlas", "atlas exam"])
+    assert ("json" in options) == (
+        name in [*READABLE, "eval atlas", "eval leapofthought", "atlas exam"]
+    )
     if "memory" in options:
         assert options["memory"].envvar == "SEPROG_MEMORY"
         assert "namespace" in options
@@ -63,12 +68,13 @@ def test_common_options(name: str) -> None:
     [
         ("train gate", GateTraining()),
         ("train generator", GeneratorTraining()),
+        ("train classifier", ClassifierTraining()),
         ("atlas build", AtlasConfig()),
     ],
 )
 def test_training_options_are_the_fields_with_their_defaults(name: str, config: Any) -> None:
     found = {p.name: p.default for p in LEAVES[name].params}
-    extra = {"out", "run", "model", "data", "device", "start_from", "help"}
+    extra = {"out", "run", "model", "data", "device", "start_from", "base", "help"}
     assert {k: v for k, v in found.items() if k not in extra} == dataclasses.asdict(config)
 
 

@@ -74,6 +74,32 @@ def test_eval(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "verbatim" in run("eval", "atlas", "--methods", "nope", code=2).stderr
 
 
+def test_eval_leapofthought(bare: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    def evaluate(*args: Any) -> dict[str, Any]:
+        calls.append(args)
+        return {"results": []}
+
+    monkeypatch.setattr("seprog.bench.leapofthought.evaluate", evaluate)
+    args = ("eval", "leapofthought", "--data", "d", "--work", "w", "--seeds", "2", "--no-bf16")
+    assert json.loads(bare(*args, "--json", "-").stdout) == {"results": []}
+    data, work, config, out, answers, progress = calls[0]
+    assert (data, work, out, answers, progress) == (Path("d"), Path("w"), None, None, False)
+    assert config.seeds == (0, 1) and not config.classifier.bf16 and not config.gate.bf16
+    bare("eval", "leapofthought", code=2)
+
+
+def test_train_classifier(bare: Run, folders: Folders) -> None:
+    rows = [{"text": f"{x} {n}", "label": str(n)} for n in (0, 1) for x in "abcdef"]
+    Path("rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    args = ("train", "classifier", "--data", "rows.jsonl", "--out", "c", "--steps", "2")
+    said = bare(*args, "--base", str(folders.encoder), "--no-bf16").stdout
+    assert "of 1 held-out texts" in said and "--model c" in said
+    assert Path("c/model.safetensors").exists()
+    bare("train", "classifier", "--data", "missing.jsonl", "--out", "c", code=2)
+
+
 def test_doctor(bare: Run, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     fine = doctor.Check("shipped weights", True, "there")
     checks = (doctor.packages, doctor.sqlite, doctor.processor, lambda: fine)

@@ -1,0 +1,77 @@
+"""The LeapOfThought bench, from nothing to a table, on a tiny encoder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seprog.bench import leapofthought as bench
+from seprog.bench.leapofthought import METHODS, LeapBench, evaluate, summary, table
+from seprog.text_encoder import TextEncoder
+from seprog.training import gate as gate_training
+from seprog.training.classifier import ClassifierTraining
+from seprog.training.gate import GateTraining
+from seprog.training.generator import GeneratorTraining
+from tests.data.leaps import write
+
+CONFIG = LeapBench(
+    seeds=(0, 1),
+    sizes=(1, 0),
+    far=4,
+    classifier=ClassifierTraining(steps=30, batch=8, lr=3e-3, bf16=False),
+    generator=GeneratorTraining(summary=2, rank=2, steps=2, batch=4, check_every=2),
+    gate=GateTraining(scenarios=1, edits=6, steps=2, groups=2, bf16=False),
+)
+
+
+@pytest.fixture
+def tiny(encoder_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "packaged_folder", lambda: encoder_folder)
+    for module in (bench, gate_training):
+        monkeypatch.setattr(module, "TextEncoder", lambda: TextEncoder(encoder_folder))
+    monkeypatch.setattr(bench, "RATE", 0.2)
+
+
+def test_every_method_is_measured(tiny: None, tmp_path: Path) -> None:
+    data, work = write(tmp_path / "data"), tmp_path / "work"
+    out, answers = tmp_path / "out.json", tmp_path / "answers.jsonl"
+    result = evaluate(data, work, CONFIG, out, answers)
+    assert json.loads(out.read_text()) == result
+    cells = {(r["protocol"], r["edits"], r["method"]) for r in result["results"]}
+    assert {m for _, _, m in cells} == set(METHODS)
+    assert {(p, n) for p, n, _ in cells} >= {("property", 1), ("property", 0), ("both", 0)}
+    for row in result["results"]:
+        metrics = row["metrics"]
+        if row["method"] == "none" and "far" in metrics:
+            assert metrics["far"]["value"] == 1.0
+        if row["method"].endswith("oracle") and "near_miss" in metrics:
+            assert metrics["near_miss"]["value"] == metrics["far"]["value"] == 1.0
+    rows = [json.loads(line) for line in answers.open()]
+    fired = {s for r in rows for s in r["fired"]}
+    assert all(set(r["needed"]) or r["kind"] in ("near_miss", "far") for r in rows)
+    assert fired <= {s for r in rows for s in (*r["needed"], *r["fired"])}
+    assert {r["answer"] for r in rows} <= {"true", "false"}
+    trained = {p: p.stat().st_mtime_ns for p in work.rglob("*.safetensors")}
+    again = evaluate(data, work, replace(CONFIG, seeds=(0,)))
+    assert {p: p.stat().st_mtime_ns for p in work.rglob("*.safetensors")} == trained
+    first = [r for r in result["results"] if r["seed"] == 0]
+    assert again["results"] == first
+    assert table(result).row_count == len(result["summary"])
+
+
+def test_summary_is_the_mean_with_students_interval() -> None:
+    def row(seed: int, value: float) -> dict[str, Any]:
+        metrics = {"entailed": {"value": value, "n": 10}}
+        where = {"protocol": "property", "edits": 1, "method": "seprog", "seed": seed}
+        return {**where, "metrics": metrics}
+
+    [one] = summary([row(0, 0.5), row(1, 0.7), row(2, 0.9)])
+    assert one["metrics"]["entailed"] == pytest.approx(
+        {"value": 0.7, "half": 4.30 * 0.2 / 3**0.5, "n": 30}
+    )
+    [alone] = summary([row(0, 0.5)])
+    assert alone["metrics"]["entailed"]["half"] == 0.0
