@@ -8,8 +8,9 @@ from typing import Any
 from seprog.atlas.exam import examine
 from seprog.atlas.world import load_world
 from seprog.batching import batches
-from seprog.bench.atlas import LONGEST_ANSWER, provenance
+from seprog.bench.atlas import LONGEST_ANSWER
 from seprog.bench.metrics import normalise
+from seprog.bench.provenance import provenance
 from seprog.gate import wilson
 from seprog.lm import LanguageModel
 

@@ -108,10 +108,12 @@ def leapofthought(
     with common.waiting("Loading the data"):
         from dataclasses import replace
 
-        from seprog.bench.leapofthought import LeapBench, table
-        from seprog.bench.leapofthought import evaluate as measure
+        from seprog.bench.leapofthought import LeapOfThought
+        from seprog.bench.statements import StatementBench, table
+        from seprog.bench.statements import evaluate as measure
 
-    config = LeapBench(seeds=tuple(range(seeds)))
+        task = LeapOfThought(data)
+    config = StatementBench(seeds=tuple(range(seeds)))
     config = replace(
         config,
         classifier=replace(config.classifier, threads=threads, bf16=bf16),
@@ -119,8 +121,8 @@ def leapofthought(
         gate=replace(config.gate, threads=threads, bf16=bf16),
     )
     out = None if json == common.STDIN else json
-    result = measure(data, work, config, out, answers, sys.stderr.isatty())
+    result = measure(task, work, config, out, answers, sys.stderr.isatty())
     if json == common.STDIN:
         print_json(result)
     else:
-        console().print(table(result))
+        console().print(table(result, "LeapOfThought"))

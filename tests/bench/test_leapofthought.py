@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from seprog.bench import leapofthought as bench
-from seprog.bench.leapofthought import METHODS, LeapBench, evaluate, summary, table
+from seprog.bench import statements as bench
+from seprog.bench.leapofthought import LeapOfThought
+from seprog.bench.statements import METHODS, StatementBench, evaluate, summary, table
 from seprog.text_encoder import TextEncoder
 from seprog.training import gate as gate_training
 from seprog.training.classifier import ClassifierTraining
@@ -18,10 +19,8 @@ from seprog.training.gate import GateTraining
 from seprog.training.generator import GeneratorTraining
 from tests.data.leaps import write
 
-CONFIG = LeapBench(
+CONFIG = StatementBench(
     seeds=(0, 1),
-    sizes=(1, 0),
-    far=4,
     classifier=ClassifierTraining(steps=30, batch=8, lr=3e-3, bf16=False),
     generator=GeneratorTraining(summary=2, rank=2, steps=2, batch=4, check_every=2),
     gate=GateTraining(scenarios=1, edits=6, steps=2, groups=2, bf16=False),
@@ -37,13 +36,13 @@ def tiny(encoder_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_method_is_measured(tiny: None, tmp_path: Path) -> None:
-    data, work = write(tmp_path / "data"), tmp_path / "work"
+    task, work = LeapOfThought(write(tmp_path / "data"), sizes=(1, 0), far=4), tmp_path / "work"
     out, answers = tmp_path / "out.json", tmp_path / "answers.jsonl"
-    result = evaluate(data, work, CONFIG, out, answers)
+    result = evaluate(task, work, CONFIG, out, answers)
     assert json.loads(out.read_text()) == result
     cells = {(r["protocol"], r["edits"], r["method"]) for r in result["results"]}
     assert {m for _, _, m in cells} == set(METHODS)
-    assert {(p, n) for p, n, _ in cells} >= {("property", 1), ("property", 0), ("both", 0)}
+    assert {(p, n) for p, n, _ in cells} >= {("property", 1), ("property", 4), ("both", 12)}
     for row in result["results"]:
         metrics = row["metrics"]
         if row["method"] == "none" and "far" in metrics:
@@ -56,11 +55,11 @@ def test_every_method_is_measured(tiny: None, tmp_path: Path) -> None:
     assert fired <= {s for r in rows for s in (*r["needed"], *r["fired"])}
     assert {r["answer"] for r in rows} <= {"true", "false"}
     trained = {p: p.stat().st_mtime_ns for p in work.rglob("*.safetensors")}
-    again = evaluate(data, work, replace(CONFIG, seeds=(0,)))
+    again = evaluate(task, work, replace(CONFIG, seeds=(0,)))
     assert {p: p.stat().st_mtime_ns for p in work.rglob("*.safetensors")} == trained
     first = [r for r in result["results"] if r["seed"] == 0]
     assert again["results"] == first
-    assert table(result).row_count == len(result["summary"])
+    assert table(result, "x").row_count == len(result["summary"])
 
 
 def test_summary_is_the_mean_with_students_interval() -> None:
@@ -75,3 +74,23 @@ def test_summary_is_the_mean_with_students_interval() -> None:
     )
     [alone] = summary([row(0, 0.5)])
     assert alone["metrics"]["entailed"]["half"] == 0.0
+
+
+def test_trials_share_everything_out_once(tmp_path: Path) -> None:
+    task = LeapOfThought(write(tmp_path), sizes=(1, 3, 0), far=4)
+    asked = list(task.trials(0, lambda texts: ["false"] * len(texts)))
+    for protocol, size, count in (("property", 1, 4), ("property", 3, 2), ("slag", 3, 2)):
+        part = [t for t in asked if (t.protocol, t.edits) == (protocol, size)]
+        assert len(part) == count
+        edits = [edit for t in part for edit in t.memory]
+        assert len(edits) == len(set(edits))
+        questions = [q for t in part for q in t.questions]
+        assert sum(q.kind == "far" for q in questions) == 4
+        for trial in part:
+            told = {s for edit in trial.memory for s in edit}
+            assert all(set(q.needed) <= told for q in trial.questions)
+            assert all(bool(q.needed) == (q.answer is not None) for q in trial.questions)
+    single = [t for t in asked if t.protocol == "both"]
+    assert len(single) == 1 and all(len(edit) == 2 for edit in single[0].memory)
+    believed = list(task.trials(0, lambda texts: ["true"] * len(texts)))
+    assert not any(t.protocol == "slag" for t in believed)

@@ -19,6 +19,7 @@ from seprog.gate import ScopeGate, Shelf
 from seprog.types import Candidate, Edit, GateDecision
 from tests.cli.conftest import Folders, Parts, Run
 from tests.conftest import make_tokenizer
+from tests.data.leaps import write
 from tests.lm.families import build_encoder
 
 
@@ -81,13 +82,25 @@ def test_eval_leapofthought(bare: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         calls.append(args)
         return {"results": []}
 
-    monkeypatch.setattr("seprog.bench.leapofthought.evaluate", evaluate)
-    args = ("eval", "leapofthought", "--data", "d", "--work", "w", "--seeds", "2", "--no-bf16")
+    monkeypatch.setattr("seprog.bench.statements.evaluate", evaluate)
+    args = (
+        "eval",
+        "leapofthought",
+        "--data",
+        str(write(Path("d"))),
+        "--work",
+        "w",
+        "--seeds",
+        "2",
+        "--no-bf16",
+    )
     assert json.loads(bare(*args, "--json", "-").stdout) == {"results": []}
-    data, work, config, out, answers, progress = calls[0]
-    assert (data, work, out, answers, progress) == (Path("d"), Path("w"), None, None, False)
+    task, work, config, out, answers, progress = calls[0]
+    assert len(task.train) > 40 and len(task.test) == 24
+    assert (work, out, answers, progress) == (Path("w"), None, None, False)
     assert config.seeds == (0, 1) and not config.classifier.bf16 and not config.gate.bf16
     bare("eval", "leapofthought", code=2)
+    bare("eval", "leapofthought", "--data", "nowhere", "--work", "w", code=2)
 
 
 def test_train_classifier(bare: Run, folders: Folders) -> None:

@@ -1,0 +1,406 @@
+"""Edits of a classifier that tells right statements from wrong ones; one way for several data sets.
+
+The base model is the sentence encoder, fine-tuned on statements alone. A task says what it is
+taught, edited with and asked; generators and gates are trained per seed, on the task's training
+part, and scored on its test part, whose subjects occur nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from seprog.bench.metrics import Record, score
+from seprog.bench.provenance import provenance
+from seprog.editor import Editor
+from seprog.gate import ScopeGate, fit_threshold, wilson
+from seprog.generator import PromptGenerator, SelfEncoder, VerbatimGenerator
+from seprog.lm import EncoderModel
+from seprog.memory import Memory
+from seprog.text_encoder import TextEncoder, packaged_folder
+from seprog.training.classifier import ClassifierTraining, Labelled, train_classifier
+from seprog.training.examples import Example
+from seprog.training.gate import GateTraining, train_gate
+from seprog.training.generator import GeneratorTraining, train_generator
+from seprog.training.scopes import Scopes
+from seprog.types import Edit, Prefix
+
+METHODS = ("none", "reader_oracle", "in_context_oracle", "verbatim", "seprog", "seprog_oracle")
+"""No edit; a twin of the base model that was fine-tuned to read the right edits in its context; the
+base model itself with them in its context; cached text behind our gate; the trained generator
+behind our gate; the trained generator with the right edits."""
+GATED = ("verbatim", "seprog")
+RATE = 0.01
+"""False fires that a gate's threshold promises, at most."""
+T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
+"""Student's t, two-sided 95 %, by the number of seeds."""
+
+EditTexts = tuple[str, ...]
+"""One edit, or several that are written together."""
+Part = Literal["train", "calibration"]
+
+
+@dataclass(frozen=True)
+class StatementBench:
+    """How a task is run.
+
+    Args:
+        seeds: Of generators, gates and draws.
+        classifier: How base model and reader are fine-tuned.
+        generator: How generators are trained.
+        gate: How gates are trained.
+    """
+
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    classifier: ClassifierTraining = field(default_factory=ClassifierTraining)
+    generator: GeneratorTraining = field(
+        default_factory=lambda: GeneratorTraining(
+            summary=8, steps=600, batch=64, lr=1e-3, keep=1.0, check_every=100
+        )
+    )
+    gate: GateTraining = field(
+        default_factory=lambda: GateTraining(scenarios=2, steps=500, negatives=4)
+    )
+
+
+@dataclass(frozen=True)
+class Question:
+    """A statement asked about.
+
+    Args:
+        kind: ``rewrite``, ``entailed``, ``near_miss`` or ``far``.
+        text: The statement.
+        answer: Its right label; ``None`` out of scope, where the base model's own is right.
+        needed: Statements of the edits that the answer rests on.
+    """
+
+    kind: str
+    text: str
+    answer: str | None = None
+    needed: EditTexts = ()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A memory, and what is asked of it.
+
+    Args:
+        protocol: What is tried.
+        edits: Number of edits at a time, as reported.
+        memory: The edits in force.
+        questions: In and out of scope.
+    """
+
+    protocol: str
+    edits: int
+    memory: Sequence[EditTexts]
+    questions: Sequence[Question]
+
+
+BaseSays = Callable[[Sequence[str]], list[str]]
+"""Statements to the unedited base model's labels."""
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A data set, as this bench needs it."""
+
+    def labelled(self) -> tuple[list[Labelled], list[Labelled]]:
+        """What the base model is taught, and statements that it is examined on."""
+        ...
+
+    def examples(self, part: Part, rng: random.Random) -> Iterator[Example]:
+        """What generators learn from, or are checked on; without end."""
+        ...
+
+    def scopes(self, edits: int, rng: random.Random) -> Scopes:
+        """A memory of so many edits that gates learn from."""
+        ...
+
+    def calibration(self, rng: random.Random) -> Trial:
+        """What thresholds are fitted on."""
+        ...
+
+    def trials(self, seed: int, base_says: BaseSays) -> Iterator[Trial]:
+        """What is reported."""
+        ...
+
+
+def evaluate(
+    task: Task,
+    work: Path,
+    config: StatementBench,
+    out: Path | None = None,
+    answers: Path | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Train what is missing, then measure every method.
+
+    Args:
+        task: What is taught, edited and asked.
+        work: Folder for base model, reader, generators and gates; what is there is not made again.
+        config: How.
+        out: Where the result goes, as JSON.
+        answers: Where every single answer goes, as JSON lines.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The result, as it is written to ``out``.
+    """
+    base, reader, accuracy = _models(task, work, config.classifier)
+    said: dict[str, str] = {}
+
+    def base_says(texts: Sequence[str]) -> list[str]:
+        fresh = [t for t in dict.fromkeys(texts) if t not in said]
+        said.update(zip(fresh, _reply(base, fresh), strict=True))
+        return [said[t] for t in texts]
+
+    results: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    for seed in config.seeds:
+        generator = _generator(task, base, work, replace(config.generator, seed=seed))
+        gate = _gate(task, work, replace(config.gate, seed=seed))
+        found: dict[tuple[str, int, str], list[Record]] = defaultdict(list)
+        for trial in _watch(list(task.trials(seed, base_says)), f"seed {seed}", progress):
+            own = base_says([q.text for q in trial.questions])
+            for record in _answers(trial, own, base, reader, gate, generator):
+                found[trial.protocol, trial.edits, record.method].append(record)
+        for (protocol, edits, method), records in found.items():
+            where = {"protocol": protocol, "edits": edits, "method": method, "seed": seed}
+            results.append({**where, "metrics": score(records, method in GATED)})
+            rows += [{"protocol": protocol, "seed": seed, **r.row()} for r in records]
+    result = {
+        "config": {"seeds": list(config.seeds)},
+        **provenance(),
+        "base": accuracy,
+        "results": results,
+        "summary": summary(results),
+    }
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(result, indent=1) + "\n")
+    if answers is not None:
+        answers.parent.mkdir(parents=True, exist_ok=True)
+        with answers.open("w") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return result
+
+
+def _watch(trials: list[Trial], title: str, progress: bool) -> Any:
+    console = Console(stderr=True)
+    return track(trials, title, console=console, disable=not progress, transient=True)
+
+
+def _reply(
+    lm: EncoderModel, texts: Sequence[str], prefixes: Sequence[Prefix | None] | None = None
+) -> list[str]:
+    found: list[str] = []
+    for start in range(0, len(texts), 64):
+        part = None if prefixes is None else prefixes[start : start + 64]
+        found += lm.reply(texts[start : start + 64], part)
+    return found
+
+
+def _models(
+    task: Task, work: Path, how: ClassifierTraining
+) -> tuple[EncoderModel, EncoderModel, dict[str, float]]:
+    """The base model, its reading twin, and the share of held-out statements each gets right."""
+    known, held_out = task.labelled()
+    accuracy: dict[str, float] = {}
+    reading = [_in_context(e) for e in _in_scope(task, "train", len(known))]
+    checks = [_in_context(e) for e in _in_scope(task, "calibration", 500)]
+    for name, start, train, held in (
+        ("base", packaged_folder(), known, held_out),
+        ("reader", work / "base", reading, checks),
+    ):
+        note = work / f"{name}.json"
+        if not note.exists():
+            run = work / f"{name}.run"
+            right = train_classifier(start, train, held, work / name, run, how)
+            note.write_text(json.dumps(right))
+        accuracy[name] = float(json.loads(note.read_text()))
+    base = EncoderModel.from_pretrained(str(work / "base"), "float32")
+    return base, EncoderModel.from_pretrained(str(work / "reader"), "float32"), accuracy
+
+
+def _in_scope(task: Task, part: Part, count: int) -> Iterator[Example]:
+    examples = task.examples(part, random.Random(0))
+    return islice((e for e in examples if e.answer is not None), count)
+
+
+def _in_context(example: Example) -> Labelled:
+    """An example as the reader sees it."""
+    return " ".join([*example.edits, example.prompt]), str(example.answer)
+
+
+def _generator(task: Task, base: EncoderModel, work: Path, how: GeneratorTraining) -> SelfEncoder:
+    def data(number: int) -> tuple[Iterator[Example], list[Example]]:
+        held = task.examples("calibration", random.Random(0))
+        return task.examples("train", random.Random(number)), list(islice(held, 512))
+
+    name = f"generator-{how.seed}"
+    return train_generator(base, work / name, work / f"{name}.run", how, data)
+
+
+def _gate(task: Task, work: Path, how: GateTraining) -> ScopeGate:
+    folder = work / f"gate-{how.seed}"
+    if not (folder / "gate.json").exists():
+        rng = random.Random(how.seed)
+        train_gate(
+            folder,
+            work / f"gate-{how.seed}.run",
+            how,
+            asked=[task.scopes(how.edits, rng) for _ in range(how.scenarios)],
+            calibrate=lambda gate: calibrate(gate, task.calibration(random.Random(how.seed + 1))),
+        )
+    return ScopeGate.from_pretrained(folder, TextEncoder())
+
+
+def calibrate(gate: ScopeGate, trial: Trial) -> dict[str, float]:
+    """Fit the gate's threshold on a memory and what is out of its scope.
+
+    Returns:
+        The threshold, the share of questions out of scope that fire at it with its upper bound,
+        and the share of those in scope for which every edit needed fires.
+    """
+    statements = list(dict.fromkeys(s for edit in trial.memory for s in edit))
+    shelf = gate.shelf([Edit(s, id=s) for s in statements])
+    outside = [q.text for q in trial.questions if not q.needed]
+    inside = [q for q in trial.questions if q.needed]
+    highest = gate.highest(outside, shelf)
+    gate.calibration = fit_threshold(highest, RATE, len(statements), gate.fingerprint)
+    decisions = gate.decide([q.text for q in inside], shelf)
+    hits = [
+        set(q.needed) <= {e.id for e in d.fired} for q, d in zip(inside, decisions, strict=True)
+    ]
+    observed = gate.calibration.observed
+    return {
+        "threshold": gate.calibration.threshold,
+        "false_fire": observed,
+        "false_fire_high": wilson(observed * len(outside), len(outside))[1],
+        "fired_rightly": sum(hits) / len(hits),
+    }
+
+
+def _answers(
+    trial: Trial,
+    own: Sequence[str],
+    base: EncoderModel,
+    reader: EncoderModel,
+    gate: ScopeGate,
+    generator: SelfEncoder,
+) -> Iterator[Record]:
+    """Every question of a trial, answered by every method."""
+    questions = trial.questions
+    texts = [q.text for q in questions]
+    context = [" ".join([*q.needed, q.text]) for q in questions]
+    said = {
+        "none": list(own),
+        "in_context_oracle": _reply(base, context),
+        "reader_oracle": _reply(reader, context),
+    }
+    for i, question in enumerate(questions):
+        if not question.needed:  # the reader answers with edits only
+            said["reader_oracle"][i] = own[i]
+    statements = list(dict.fromkeys(s for edit in trial.memory for s in edit))
+    fired: dict[str, list[EditTexts]] = {}
+    generators: dict[str, PromptGenerator] = {
+        "verbatim": VerbatimGenerator(base),
+        "seprog": generator,
+    }
+    for name, one in generators.items():
+        editor = Editor(base, gate, one, Memory(":memory:"))
+        editor.edit_many([{"statement": s} for s in statements])
+        decisions = editor.explain_many(texts)
+        said[name] = editor.answer(decisions)
+        fired[name] = [tuple(e.statement for e in d.fired) for d in decisions]
+    single = dict(zip(statements, generator.prefixes([Edit(s) for s in statements]), strict=True))
+    right = [Prefix.join([single[s] for s in q.needed]) if q.needed else None for q in questions]
+    said["seprog_oracle"] = _reply(base, texts, right)
+    for name in METHODS:
+        for i, q in enumerate(questions):
+            yield Record(
+                name,
+                trial.edits,
+                "after_all",
+                q.kind,
+                q.text,
+                own[i] if q.answer is None else q.answer,
+                said[name][i],
+                q.needed,
+                fired[name][i] if name in fired else (),
+            )
+
+
+def spread(
+    protocol: str,
+    size: int,
+    about: dict[EditTexts, list[Question]],
+    others: Sequence[Question],
+    rng: random.Random,
+) -> Iterator[Trial]:
+    """Trials of so many edits each, until every edit has been in one.
+
+    Args:
+        protocol: What is tried.
+        size: Edits at a time; 0 means all of them.
+        about: Per edit, the questions in its scope.
+        others: Questions out of scope, shared out evenly.
+        rng: Source of the order.
+    """
+    edits = rng.sample(list(about), len(about))
+    step = size or len(edits)
+    memories = [edits[i : i + step] for i in range(0, len(edits), max(1, step))]
+    for i, memory in enumerate(memories):
+        inside = [question for edit in memory for question in about[edit]]
+        yield Trial(protocol, size or len(edits), memory, inside + list(others[i :: len(memories)]))
+
+
+def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Mean over the seeds with its 95 % interval (Student's t), per protocol, size and method."""
+    groups: dict[tuple[str, int, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in results:
+        groups[row["protocol"], row["edits"], row["method"]].append(row["metrics"])
+    found = []
+    for (protocol, edits, method), parts in groups.items():
+        metrics = {}
+        for name in dict.fromkeys(name for part in parts for name in part):
+            values = [p[name]["value"] for p in parts if name in p]
+            half = 0.0
+            if len(values) > 1:
+                half = T_95[len(values)] * statistics.stdev(values) / len(values) ** 0.5
+            n = sum(p[name]["n"] for p in parts if name in p)
+            metrics[name] = {"value": statistics.mean(values), "half": half, "n": n}
+        found.append({"protocol": protocol, "edits": edits, "method": method, "metrics": metrics})
+    return found
+
+
+COLUMNS = ("rewrite", "entailed", "near_miss", "far", "false_fire", "fired_rightly")
+
+
+def table(result: dict[str, Any], title: str) -> Table:
+    """The summary as people read it, in per cent."""
+    view = Table("protocol", "edits", "method", title=f"{title}, mean over seeds")
+    for name in COLUMNS:
+        view.add_column(name.replace("_", " "), justify="right")
+    for row in result["summary"]:
+        cells = [_cell(row["metrics"].get(name)) for name in COLUMNS]
+        view.add_row(row["protocol"], str(row["edits"]), row["method"].replace("_", " "), *cells)
+    return view
+
+
+def _cell(metric: dict[str, float] | None) -> str:
+    if metric is None:
+        return ""
+    return f"{100 * metric['value']:.1f} ± {100 * metric['half']:.1f}"
