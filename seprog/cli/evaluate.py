@@ -4,16 +4,39 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from seprog.cli import common, options
 from seprog.cli.output import console, example, print_json
-from seprog.cli.train import Bf16
+from seprog.cli.train import Bf16, Threads
 from seprog.errors import InputError
 
+if TYPE_CHECKING:
+    from seprog.bench.statements import Task
+
 app = typer.Typer(help="Measure the whole system.")
+
+
+Data = Annotated[Path, typer.Option(metavar="DIR", help="Folder with the data set's files.")]
+Work = Annotated[
+    Path,
+    typer.Option(
+        metavar="DIR",
+        help="Folder for what is trained on the way; what is there is not trained again.",
+    ),
+]
+Seeds = Annotated[
+    int, typer.Option(min=1, max=10, metavar="N", help="Generators and gates to train.")
+]
+Json = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write the result here; - prints it, without a table."),
+]
+Answers = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write every answer here, as JSON lines.")
+]
 
 
 @app.callback()
@@ -43,13 +66,8 @@ def atlas(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Of edits and probes.")] = 0,
-    json: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write the result here; - prints it, without a table."),
-    ] = None,
-    answers: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write every answer here, as JSON lines.")
-    ] = None,
+    json: Json = None,
+    answers: Answers = None,
     model: options.Model = None,
     generator: options.Generator = None,
     gate: options.Gate = None,
@@ -81,38 +99,55 @@ def atlas(
     epilog=example("seprog eval leapofthought --data ./leapofthought --work ./work"),
 )
 def leapofthought(
-    data: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder with train, dev and test (JSON lines).")
-    ],
-    work: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR",
-            help="Folder for what is trained on the way; what is there is not trained again.",
-        ),
-    ],
-    seeds: Annotated[
-        int, typer.Option(min=1, max=10, metavar="N", help="Generators and gates to train.")
-    ] = 5,
-    threads: Annotated[int, typer.Option(min=1, metavar="N", help="CPU threads.")] = 1,
+    data: Data,
+    work: Work,
+    seeds: Seeds = 5,
+    threads: Threads = 1,
     bf16: Bf16 = True,
-    json: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write the result here; - prints it, without a table."),
-    ] = None,
-    answers: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write every answer here, as JSON lines.")
-    ] = None,
+    json: Json = None,
+    answers: Answers = None,
 ) -> None:
     """Edit a true-or-false classifier, and ask what follows from the edits (LeapOfThought)."""
     with common.waiting("Loading the data"):
-        from dataclasses import replace
-
         from seprog.bench.leapofthought import LeapOfThought
-        from seprog.bench.statements import StatementBench, table
-        from seprog.bench.statements import evaluate as measure
 
         task = LeapOfThought(data)
+    _measure(task, "LeapOfThought", work, seeds, threads, bf16, json, answers)
+
+
+@app.command("fever", epilog=example("seprog eval fever --data ./fever --work ./work"))
+def fever(
+    data: Data,
+    work: Work,
+    seeds: Seeds = 5,
+    threads: Threads = 1,
+    bf16: Bf16 = True,
+    json: Json = None,
+    answers: Answers = None,
+) -> None:
+    """Flip what a fact checker believes of claims, and ask about claims they exclude (FEVER)."""
+    with common.waiting("Loading the data"):
+        from seprog.bench.fever import FactChecking
+
+        task = FactChecking(data)
+    _measure(task, "FEVER", work, seeds, threads, bf16, json, answers)
+
+
+def _measure(
+    task: Task,
+    title: str,
+    work: Path,
+    seeds: int,
+    threads: int,
+    bf16: bool,
+    json: Path | None,
+    answers: Path | None,
+) -> None:
+    """Run a task of statements, and show the result."""
+    from dataclasses import replace
+
+    from seprog.bench.statements import StatementBench, evaluate, table
+
     config = StatementBench(seeds=tuple(range(seeds)))
     config = replace(
         config,
@@ -121,8 +156,8 @@ def leapofthought(
         gate=replace(config.gate, threads=threads, bf16=bf16),
     )
     out = None if json == common.STDIN else json
-    result = measure(task, work, config, out, answers, sys.stderr.isatty())
+    result = evaluate(task, work, config, out, answers, sys.stderr.isatty())
     if json == common.STDIN:
         print_json(result)
     else:
-        console().print(table(result, "LeapOfThought"))
+        console().print(table(result, title))

@@ -18,7 +18,7 @@ def read_rows(path: Path, parse: Callable[[dict[str, Any]], T], form: str) -> li
 
     Args:
         path: JSON lines; gzipped if its name ends in ``.gz``.
-        parse: Turns a row into what is wanted; raises ``KeyError``, ``TypeError`` or
+        parse: Turns a row into what is wanted; raises ``LookupError``, ``TypeError`` or
             ``ValueError`` if it is something else.
         form: What a row looks like, for the error.
 
@@ -43,7 +43,7 @@ def read_rows(path: Path, parse: Callable[[dict[str, Any]], T], form: str) -> li
             continue
         try:
             found.append(parse(json.loads(line)))
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError) as error:
             raise InputError(
                 f"Row {number} of {path} came as {line[:80]} ({error!r})",
                 form,

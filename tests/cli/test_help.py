@@ -38,6 +38,7 @@ def test_all_commands_are_there() -> None:
         "train classifier",
         "eval atlas",
         "eval leapofthought",
+        "eval fever",
         "atlas build",
         "atlas exam",
     }
@@ -54,7 +55,7 @@ def test_help_ends_with_an_example(name: str, bare: Run) -> None:
 def test_common_options(name: str) -> None:
     options = {p.name: p for p in LEAVES[name].params}
     assert ("json" in options) == (
-        name in [*READABLE, "eval atlas", "eval leapofthought", "atlas exam"]
+        name in [*READABLE, "eval atlas", "eval leapofthought", "eval fever", "atlas exam"]
     )
     if "memory" in options:
         assert options["memory"].envvar == "SEPROG_MEMORY"

@@ -1,0 +1,42 @@
+"""FEVER as a task of statements."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from seprog.bench.fever import FactChecking
+from seprog.bench.statements import Task
+from tests.data.claims import write
+
+
+def test_edits_flip_what_is_believed(tmp_path: Path) -> None:
+    task = FactChecking(write(tmp_path), sizes=(2, 0))
+    assert isinstance(task, Task)
+    train, held_out = task.labelled()
+    assert len(train) == 160 and len(held_out) == 80 and not set(train) & set(held_out)
+    for believed, wanted in (("true", "false"), ("false", "true")):
+        trials = list(task.trials(0, lambda texts, b=believed: [b] * len(texts)))
+        flips = [t for t in trials if t.protocol == "flip"]
+        assert {t.edits for t in flips} == {2, len(flips[-1].memory)}
+        rewrites = [q for t in flips for q in t.questions if q.kind == "rewrite"]
+        assert {q.answer for q in rewrites} == {wanted}
+        for trial in trials:
+            told = {s for edit in trial.memory for s in edit}
+            assert all(set(q.needed) <= told for q in trial.questions)
+            assert not {q.text for q in trial.questions if not q.needed} & told
+        entailed = [q for t in trials for q in t.questions if q.kind == "entailed"]
+        assert entailed and all(q.answer == "false" and "blue" in q.text for q in entailed)
+
+
+def test_calibration_and_test_share_no_page(tmp_path: Path) -> None:
+    task = FactChecking(write(tmp_path), sizes=(0,))
+
+    def titles(texts: list[str]) -> set[str]:
+        return {" ".join(t.removeprefix("It is not true that ").split()[:2]) for t in texts}
+
+    calibration = task.calibration(random.Random(0))
+    asked = [q.text for t in task.trials(0, lambda x: ["true"] * len(x)) for q in t.questions]
+    learnt = [s.text for s in task.scopes(50, random.Random(0)).stages]
+    parts = [titles([q.text for q in calibration.questions]), titles(asked), titles(learnt)]
+    assert all(parts) and not (parts[0] & parts[1] or parts[1] & parts[2] or parts[0] & parts[2])
