@@ -1,0 +1,149 @@
+"""What the data sets of knowledge editing have in common: cases, edits and what to ask of them.
+
+``load_cases`` reads the public files as they are; which importer reads a file is told by the fields
+of its first row, not by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from seprog.data.rows import read_rows
+from seprog.errors import InputError
+
+Kind = Literal["rewrite", "paraphrase", "entailed", "composed", "near_miss", "far"]
+
+
+@dataclass(frozen=True)
+class Correction:
+    """One edit.
+
+    Args:
+        prompt: A question or the start of a sentence.
+        target: The new answer.
+        subject: What it is about; empty if the data set does not say.
+        truth: Answers that were right before; empty if the data set does not say.
+    """
+
+    prompt: str
+    target: str
+    subject: str = ""
+    truth: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question of a case.
+
+    Args:
+        kind: ``rewrite``, ``paraphrase``, ``entailed`` (a consequence), ``composed`` (of several
+            hops, or several edits); ``near_miss`` and ``far`` are out of scope.
+        prompt: What is asked.
+        answers: Accepted answers, the first being the data set's own; out of scope those that are
+            true, while the protocol compares with what the base model says.
+        group: The data set's own name of the kind.
+    """
+
+    kind: Kind
+    prompt: str
+    answers: tuple[str, ...]
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Edits that belong together, and what is asked once they hold.
+
+    Args:
+        id: As in the data set.
+        edits: At least one.
+        asked: In the data set's order; the edits' own prompts come first.
+    """
+
+    id: str
+    edits: tuple[Correction, ...]
+    asked: tuple[Asked, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Importer:
+    """How the files of one data set are read.
+
+    Args:
+        name: Of the data set and its form.
+        fields: Fields that every row has, and that no other importer's rows have together.
+        parse: A row to a case, or ``None`` for one that is known to be faulty; raises
+            ``LookupError``, ``TypeError`` or ``ValueError``.
+    """
+
+    name: str
+    fields: frozenset[str]
+    parse: Callable[[dict[str, Any]], Case | None]
+
+
+def text(value: object) -> str:
+    """A text that is not blank, without white space around it.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{value!r} is no text")
+    return value.strip()
+
+
+def texts(values: object) -> tuple[str, ...]:
+    """Texts from one text, a list of texts, or a list of lists; blanks and repeats are left out.
+
+    Raises:
+        ValueError: If it is, or holds, something else; ``None`` counts as no text.
+    """
+    if values is None or isinstance(values, str):
+        values = [values or ""]
+    if not isinstance(values, list | tuple):
+        raise ValueError(f"{values!r} is no text and no list of texts")
+    found: list[str] = []
+    for value in values:
+        found += [value.strip()] if isinstance(value, str) else texts(value)
+    return tuple(dict.fromkeys(t for t in found if t))
+
+
+def load_cases(path: Path, importers: Iterable[Importer] | None = None) -> list[Case]:
+    """Every case of a file.
+
+    Args:
+        path: JSON lines or a JSON array, plain or gzipped, as published.
+        importers: Who may read it; ``None`` means all that there are.
+
+    Returns:
+        Cases in the order of the rows; rows with a known fault of the data set are left out.
+
+    Raises:
+        InputError: If the file is missing or empty, no importer knows it, or a row is wrong; the
+            message names the row.
+    """
+    from seprog.data.importers import IMPORTERS
+
+    known = tuple(importers or IMPORTERS)
+    rows: list[dict[str, Any]] = read_rows(path, _is_object, "an object")
+    if not rows:
+        raise InputError(f"{path} is empty", "one row or more", "Give another file")
+    fits = [i for i in known if i.fields <= rows[0].keys()]
+    if not fits:
+        raise InputError(
+            f"The first row of {path} has the fields {', '.join(sorted(rows[0]))}",
+            f"the rows of one of: {', '.join(i.name for i in known)}",
+            "Give the file as it was published",
+        )
+    importer = max(fits, key=lambda i: len(i.fields))
+    form = f"a row of {importer.name} with {', '.join(sorted(importer.fields))}"
+    return [case for case in read_rows(path, importer.parse, form) if case is not None]
+
+
+def _is_object(row: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise TypeError("not an object")
+    return row

@@ -1,0 +1,49 @@
+"""zsRE in its editing forms: MEND's (with EasyEdit's portability questions), and the annotated one.
+
+MEND's targets are a model's own wrong answers: in some 2 to 3 % of the rows the target is a true
+answer all the same, and one row of the published training file has none; it is left out. Sources:
+Levy et al. 2017; Mitchell et al. 2022 (MEND); Yao et al. 2023 (arXiv 2305.13172) for portability.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seprog.data.cases import Asked, Case, Correction, Importer, text, texts
+
+
+def _mend(row: dict[str, Any]) -> Case | None:
+    if row["alt"] == "":
+        return None
+    prompt, target = text(row["src"]), text(row["alt"])
+    asked = [
+        Asked("rewrite", prompt, (target,), "src"),
+        Asked("paraphrase", text(row["rephrase"]), (target,), "rephrase"),
+    ]
+    if portability := row.get("portability"):
+        answers = (text(portability["New Answer"]),)
+        asked.append(Asked("entailed", text(portability["New Question"]), answers, "portability"))
+    unrelated = text(row["loc"]).removeprefix("nq question: ")
+    asked.append(Asked("far", unrelated, texts(row["loc_ans"]), "loc"))
+    edit = Correction(prompt, target, text(row["subject"]), texts(row["answers"]))
+    return Case(text(row["cond"]), (edit,), tuple(asked))
+
+
+def _annotated(row: dict[str, Any]) -> Case:
+    prompt, target = text(row["prompt"]), text(row["target_new"])
+    asked = [Asked("rewrite", prompt, (target,), "prompt")]
+    for phrase in texts(row["rephrase_prompt"]):
+        asked.append(Asked("paraphrase", phrase, (target,), "rephrase_prompt"))
+    for other in row["locality"]:
+        answers = texts(other["ground_truth"])
+        asked.append(Asked("far", text(other["prompt"]), answers, "locality"))
+    edit = Correction(prompt, target, text(row["subject"]), texts(row["ground_truth"]))
+    return Case(text(row["case_id"]), (edit,), tuple(asked))
+
+
+MEND = Importer("zsRE (MEND)", frozenset({"src", "rephrase", "alt", "answers", "loc"}), _mend)
+ANNOTATED = Importer(
+    "zsRE (annotated)",
+    frozenset({"source_case_id", "prompt", "target_new", "rephrase_prompt", "locality"}),
+    _annotated,
+)
