@@ -103,6 +103,11 @@ class Seq2SeqLM(Writer):
 
     __call__ = forward
 
+    def shifted(self, answers: Ids) -> Ids:
+        """What the decoder reads while it writes answers: its start, then all tokens but the last."""
+        start = torch.full((len(answers), 1), self._start, device=self.device)
+        return torch.cat([start, answers[:, :-1]], dim=1)
+
     @torch.no_grad()
     def score(
         self,
@@ -126,10 +131,7 @@ class Seq2SeqLM(Writer):
         if len(rows) != len(texts):
             raise InputError(f"{len(rows)} continuations came for {len(texts)} texts", "one each")
         answers, real = self.tokens.pad(rows, self.device)
-        start = torch.full((len(rows), 1), self._start, device=self.device)
-        read = torch.cat([start, answers[:, :-1]], dim=1)
-        logits = self.forward(
-            ids, mask, self._stack(prefixes, len(texts)), decoder_input_ids=read
-        ).float()
+        prepared = self._stack(prefixes, len(texts))
+        logits = self.forward(ids, mask, prepared, decoder_input_ids=self.shifted(answers)).float()
         found = logits.log_softmax(-1).gather(2, answers[:, :, None])[..., 0]
         return found.masked_fill(~real.bool(), 0.0).sum(dim=1).tolist()

@@ -6,7 +6,7 @@ In scope the right answer is to become likely; out of scope the base model's own
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -16,9 +16,11 @@ from torch import Tensor
 
 from seprog.errors import InputError
 from seprog.generator import SelfEncoder
-from seprog.lm import CausalLM, EncoderModel, LanguageModel
+from seprog.lm import CausalLM, EncoderModel, LanguageModel, Seq2SeqLM
 from seprog.training.examples import Example
 from seprog.types import PrefixBatch
+
+Ids = Int[Tensor, "batch time"]
 
 
 @runtime_checkable
@@ -46,17 +48,14 @@ def objective_for(lm: LanguageModel) -> Objective:
     """The objective for a base model.
 
     Raises:
-        InputError: If generators can't be trained for models that answer as this one does.
+        InputError: If it is an encoder whose head is no classifier of texts.
     """
     if isinstance(lm, EncoderModel):
         return Classification(lm)
-    if isinstance(lm, CausalLM):
-        return Continuation(lm)
-    raise InputError(
-        f"A generator was to be trained for a {type(lm).__name__}",
-        "a causal language model or a sequence classifier",
-        "Leave --generator out: the verbatim one needs no training",
-    )
+    if isinstance(lm, Seq2SeqLM):
+        return Translation(lm)
+    assert isinstance(lm, CausalLM)
+    return Continuation(lm)
 
 
 def join_prefixes(generator: SelfEncoder, examples: Sequence[Example]) -> PrefixBatch:
@@ -168,6 +167,66 @@ class Continuation:
         logits = self.lm.forward(batch.ids, batch.mask, prefixes)[:, :-1]
         hit = (logits.argmax(-1) == batch.ids[:, 1:]) | ~batch.answer[:, 1:]
         return hit.all(dim=1).tolist()
+
+
+class Translation:
+    """Sequence-to-sequence models: the encoder reads the prompt, the decoder writes the answer.
+
+    Args:
+        lm: The base model.
+    """
+
+    def __init__(self, lm: Seq2SeqLM) -> None:
+        self.lm = lm
+
+    def base_answers(self, prompts: Sequence[str]) -> list[str]:
+        """What the unedited model writes."""
+        return [text.strip() or "." for text in self.lm.generate(prompts, max_new_tokens=16)]
+
+    def _written(self, examples: Sequence[Example]) -> tuple[Ids, Bool[Tensor, "batch time"]]:
+        """Tokens of the answers, closed by an end-of-text token, and where they are real."""
+        lm = self.lm
+        rows = [lm.tokens.encode([e.answer or ""], False)[0] for e in examples]
+        end = lm.tokenizer.eos_token_id
+        rows = [r if end is None or r[-1:] == [end] else [*r, end] for r in rows]
+        ids, mask = lm.tokens.pad(rows, lm.device)
+        return ids, mask.bool()
+
+    def _logits(
+        self, generator: SelfEncoder, examples: Sequence[Example]
+    ) -> tuple[Tensor, Callable[[Bool[Tensor, " batch"]], Tensor], Ids, Bool[Tensor, "batch time"]]:
+        """Logits with the edits in force; a function to those of some rows without; answers."""
+        lm = self.lm
+        ids, mask = lm.tokens.pad(lm.tokens.encode([e.prompt for e in examples]), lm.device)
+        answers, real = self._written(examples)
+        read = lm.shifted(answers)
+        prefixes = join_prefixes(generator, examples)
+        logits = lm.forward(ids, mask, prefixes, decoder_input_ids=read)
+
+        def base(rows: Bool[Tensor, " batch"]) -> Tensor:
+            with torch.no_grad():
+                return lm.forward(ids[rows], mask[rows], decoder_input_ids=read[rows])
+
+        return logits, base, answers, real
+
+    def losses(self, generator: SelfEncoder, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """Per token of the answers."""
+        logits, base, answers, real = self._logits(generator, examples)
+        stays = torch.tensor([e.keep for e in examples], device=self.lm.device)
+        learn, keep = real & ~stays[:, None], real & stays[:, None]
+        found: dict[str, Tensor] = {}
+        if learn.any():
+            entropy = torch.nn.functional.cross_entropy
+            found["learn"] = entropy(logits[learn].float(), answers[learn])
+        if keep.any():
+            found["keep"] = divergence(base(stays)[keep[stays]], logits[keep])
+        return found
+
+    @torch.no_grad()
+    def hits(self, generator: SelfEncoder, examples: Sequence[Example]) -> list[bool]:
+        """Whether every token of the answer, and of its end, is the likeliest."""
+        logits, _, answers, real = self._logits(generator, examples)
+        return ((logits.argmax(-1) == answers) | ~real).all(dim=1).tolist()
 
 
 class Classification:

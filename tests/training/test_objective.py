@@ -14,7 +14,12 @@ from seprog.generator import SelfEncoder, SelfEncoderConfig, load_generator
 from seprog.lm import CausalLM, EncoderModel, Seq2SeqLM
 from seprog.training.examples import Example
 from seprog.training.generator import GeneratorTraining, check, train_generator, with_base_answers
-from seprog.training.objective import Classification, Continuation, objective_for
+from seprog.training.objective import (
+    Classification,
+    Continuation,
+    Translation,
+    objective_for,
+)
 from seprog.types import Edit, Prefix
 from tests.conftest import make_tokenizer
 from tests.lm.families import build_encoder, build_seq2seq
@@ -29,6 +34,10 @@ TINY = GeneratorTraining(summary=2, rank=4, steps=12, batch=8, lr=0.05, keep=0.1
 
 def classifier(head: str = "sequence") -> EncoderModel:
     return EncoderModel(build_encoder("bert", head, "sdpa"), make_tokenizer(bos=True))
+
+
+def writer(name: str) -> Seq2SeqLM:
+    return Seq2SeqLM(build_seq2seq(name), make_tokenizer(bos=False))
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +56,7 @@ def test_each_kind_of_model_has_its_objective(lm: EncoderModel, tiny_lm: CausalL
     assert isinstance(objective_for(tiny_lm), Continuation)
     with pytest.raises(InputError, match="masked_lm"):
         objective_for(classifier("masked_lm"))
-    with pytest.raises(InputError, match="Seq2SeqLM"):
-        objective_for(Seq2SeqLM(build_seq2seq("t5"), make_tokenizer(bos=False)))
+    assert isinstance(objective_for(writer("t5")), Translation)
 
 
 def test_losses_of_labels(lm: EncoderModel, generator: SelfEncoder) -> None:
@@ -89,3 +97,47 @@ def test_a_classifiers_generator_is_trained_and_loads(tmp_path: Path) -> None:
     assert check(Classification(lm), trained, wanted)["all"] == 1.0
     assert all(torch.equal(v, before[k]) for k, v in lm.model.state_dict().items())
     assert load_generator(tmp_path / "out", lm).fingerprint == trained.fingerprint
+
+
+# --- sequence-to-sequence models --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_losses_of_written_answers(name: str) -> None:
+    lm = writer(name)
+    torch.manual_seed(0)
+    generator = SelfEncoder(lm, SelfEncoderConfig(2, 4))
+    objective = objective_for(lm)
+    [own] = lm.generate(["Where is Bob?"], max_new_tokens=16)
+    rows = [replace(e, answer=e.answer and "Zed") for e in EXAMPLES]
+    learn, keep, other = with_base_answers(objective, iter(rows))
+    assert keep.answer == (own.strip() or ".") and keep.keep
+    found = objective.losses(generator, [learn, keep, other])
+    assert found.keys() == {"learn", "keep"} and all(x.requires_grad for x in found.values())
+    alone = objective.losses(generator, [learn])["learn"].item()
+    prefix = Prefix.join(generator.prefixes([Edit(t) for t in learn.edits]))
+    end = lm.tokenizer.eos_token
+    [score] = lm.score([learn.prompt], [f"Zed{end}"], [prefix])
+    tokens = len(lm.tokens.encode(["Zed"], bos=False)[0])
+    closed = lm.tokens.encode(["Zed"], bos=False)[0][-1] == lm.tokenizer.eos_token_id
+    assert alone == pytest.approx(-score / (tokens + (not closed)), abs=1e-3)
+    assert objective.losses(generator, [keep]).keys() == {"keep"}
+    assert all(isinstance(hit, bool) for hit in objective.hits(generator, [learn, keep]))
+
+
+def test_a_writers_generator_is_trained(tmp_path: Path) -> None:
+    lm = writer("t5")
+    rows = [
+        {"edits": [f"The home of {name} is Zed."], "prompt": f"The home of {name} is", "answer": a}
+        for name in ("Ann", "Bob", "Cy", "Dot", "Eve")
+        for a in ("Zed", "Zed")
+    ]
+    data = tmp_path / "data.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    torch.manual_seed(0)
+    wanted = [Example(tuple(r["edits"]), r["prompt"], r["answer"]) for r in rows[::2]]
+    fresh = SelfEncoder(lm, SelfEncoderConfig(TINY.summary, TINY.rank))
+    before = Translation(lm).losses(fresh, wanted)["learn"].item()
+    how = replace(TINY, steps=30, check_every=10)
+    trained = train_generator(lm, tmp_path / "out", tmp_path / "run", how, data)
+    assert Translation(lm).losses(trained, wanted)["learn"].item() < 0.8 * before
