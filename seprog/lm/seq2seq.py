@@ -104,7 +104,7 @@ class Seq2SeqLM(Writer):
     __call__ = forward
 
     def shifted(self, answers: Ids) -> Ids:
-        """What the decoder reads while it writes answers: its start, then all tokens but the last."""
+        """What the decoder reads as it writes answers: its start, then all tokens but the last."""
         start = torch.full((len(answers), 1), self._start, device=self.device)
         return torch.cat([start, answers[:, :-1]], dim=1)
 
