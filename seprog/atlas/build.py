@@ -2,162 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from seprog.atlas.corpus import Corpus
-from seprog.atlas.tokens import Rows, pack, prefetch, spellings, train_tokenizer
+from seprog.atlas.tokens import spellings, train_tokenizer
 from seprog.atlas.world import load_world
-from seprog.errors import InputError
-from seprog.training.checkpoint import (
-    load_checkpoint,
-    optimizer_tensors,
-    require_same,
-    restore_optimizer,
-    save_checkpoint,
-)
-from seprog.training.muon import Muon
-from seprog.training.run import Run, trapezoid
+from seprog.training.causal import CausalTraining, train_causal
 
 
 @dataclass(frozen=True)
-class AtlasConfig:
+class AtlasConfig(CausalTraining):
     """How Atlas is built.
 
     Args:
-        vocabulary: Tokens of the tokenizer.
-        width: Hidden size; heads are 32 wide.
-        layers: Transformer layers.
-        steps: Optimizer steps.
-        rows: Rows per step.
-        length: Tokens per row.
-        lr: Peak learning rate.
-        decay: Share of the steps over which the learning rate falls to 0.
         open_book: Share of open-book documents (0 to 1); one is some ten times as long as others.
-        seed: Of data and initial weights.
-        threads: CPU threads.
-        bf16: Multiply matrices in bfloat16; quicker only where the CPU has instructions for it.
     """
 
-    vocabulary: int = 6144
-    width: int = 192
-    layers: int = 8
-    steps: int = 7000
-    rows: int = 12
-    length: int = 256
-    lr: float = 4e-3
-    decay: float = 0.5
-    open_book: float = 0.2
-    seed: int = 0
-    threads: int = 2
-    bf16: bool = True
-
-
-@dataclass
-class FactMeter:
-    """Running loss of each closed-book fact, so that those not yet known are read more often."""
-
-    loss: Float[Tensor, " facts"]
-
-    def update(self, facts: Tensor, losses: Tensor) -> None:
-        """Move each fact's running loss halfway to the mean over its answer's tokens."""
-        known = facts >= 0
-        facts, losses = facts[known], losses[known].float()
-        total = torch.zeros_like(self.loss).index_add_(0, facts, losses)
-        count = torch.zeros_like(self.loss).index_add_(0, facts, torch.ones_like(losses))
-        seen = count > 0
-        self.loss[seen] = 0.5 * self.loss[seen] + 0.5 * total[seen] / count[seen]
-
-    def weights(self) -> list[float]:
-        """How often to draw each fact, relative to the others."""
-        return (0.1 + self.loss.clamp(max=2.0)).tolist()
-
-
-def new_model(config: AtlasConfig, end: int) -> LlamaForCausalLM:
-    """A Llama of the configured size with random weights."""
-    torch.manual_seed(config.seed)
-    heads = config.width // 32
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=config.vocabulary,
-            hidden_size=config.width,
-            intermediate_size=(8 * config.width // 3 + 31) // 32 * 32,
-            num_hidden_layers=config.layers,
-            num_attention_heads=heads,
-            num_key_value_heads=heads,
-            max_position_embeddings=512,
-            tie_word_embeddings=True,
-            bos_token_id=None,
-            eos_token_id=end,
-            pad_token_id=end,
-        )
-    )
-
-
-def grown(model: LlamaForCausalLM, folder: Path) -> LlamaForCausalLM:
-    """The model with the weights of a shallower one, computing the same as that did.
-
-    Its layers are spread over the model's; a layer between them starts as a copy of the one before
-    that adds nothing yet (Gong et al. 2019, "Efficient Training of BERT by Progressively
-    Stacking").
-
-    Raises:
-        InputError: If the folder's model is deeper, or differs in width or vocabulary.
-    """
-    small = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    few, many = small.config.num_hidden_layers, model.config.num_hidden_layers
-    same = ("hidden_size", "intermediate_size", "vocab_size")
-    if few > many or any(getattr(small.config, k) != getattr(model.config, k) for k in same):
-        raise InputError(
-            f"A model of {few} layers of {small.config.hidden_size} with "
-            f"{small.config.vocab_size} tokens came as the start ({folder})",
-            f"at most {many} layers of {model.config.hidden_size} with "
-            f"{model.config.vocab_size} tokens",
-            "give --layers, --width and --vocabulary to match, or start from nothing",
-        )
-    model.model.embed_tokens.load_state_dict(small.model.embed_tokens.state_dict())
-    model.model.norm.load_state_dict(small.model.norm.state_dict())
-    sources = [i * few // many for i in range(many)]
-    for i, source in enumerate(sources):
-        layer = model.model.layers[i]
-        layer.load_state_dict(small.model.layers[source].state_dict())
-        if i and sources[i - 1] == source:
-            torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
-            torch.nn.init.zeros_(layer.mlp.down_proj.weight)
-    return model
-
-
-def optimizers(
-    model: torch.nn.Module, lr: float, bf16: bool = False
-) -> dict[str, torch.optim.Optimizer]:
-    """Muon for the matrices inside the layers, AdamW for embeddings and norms."""
-    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    matrices = [p for n, p in named if p.ndim == 2 and "embed" not in n]
-    others = [p for n, p in named if not (p.ndim == 2 and "embed" not in n)]
-    return {
-        "muon": Muon(matrices, lr=lr, dtype=torch.bfloat16 if bf16 else torch.float32),
-        "adamw": torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.95), weight_decay=0.0),
-    }
-
-
-def token_losses(model: LlamaForCausalLM, rows: Rows) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of the tokens to learn, and the closed-book fact each belongs to."""
-    mask = torch.zeros(rows.mask().shape).masked_fill(~rows.mask(), torch.finfo(torch.float32).min)
-    hidden = model.model(
-        input_ids=rows.ids, position_ids=rows.positions, attention_mask=mask, use_cache=False
-    ).last_hidden_state
-    learn = rows.learn[:, 1:]
-    logits = model.lm_head(hidden[:, :-1][learn])
-    losses = torch.nn.functional.cross_entropy(logits, rows.ids[:, 1:][learn], reduction="none")
-    return losses, rows.facts[:, 1:][learn]
+    open_book: float = 0.3
 
 
 def build(out: Path, run_folder: Path, config: AtlasConfig, start_from: Path | None = None) -> Path:
@@ -176,88 +41,26 @@ def build(out: Path, run_folder: Path, config: AtlasConfig, start_from: Path | N
     Raises:
         InputError: If the model under ``start_from`` does not fit, or the run is of another size.
     """
-    torch.set_num_threads(config.threads)
-    run = Run(run_folder, "atlas", config.steps)
-    saved = load_checkpoint(run.checkpoint)
-    start = saved[1]["step"] if saved else 0
-    corpus = Corpus(load_world(), random.Random(config.seed + start), config.open_book)
-    tokenizer = _tokenizer(run_folder, corpus, config, start_from)
-    corpus.words = spellings(tokenizer, corpus.rng)
-    model = new_model(config, int(tokenizer.eos_token_id))
-    if start_from is not None and not saved:
-        model = grown(model, start_from)
-    optimize = optimizers(model, config.lr, config.bf16)
-    meter = FactMeter(torch.full((len(corpus.closed),), 2.0))
-    if saved:
-        sizes = {k: getattr(config, k) for k in ("vocabulary", "width", "layers")}
-        require_same(run.checkpoint, saved[1], sizes)
-        meter.loss = saved[0].pop("meter")
-        model.load_state_dict(
-            {k.removeprefix("model/"): v for k, v in saved[0].items() if k.startswith("model/")}
-        )
-        for name, optimizer in optimize.items():
-            restore_optimizer(name, optimizer, saved[0])
+    run_folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = _tokenizer(run_folder, config, start_from)
 
-    def save(step: int) -> None:
-        tensors = {f"model/{k}": v for k, v in model.state_dict().items() if k != "lm_head.weight"}
-        model.tie_weights()
-        tensors |= {"model/lm_head.weight": model.lm_head.weight.clone(), "meter": meter.loss}
-        for name, optimizer in optimize.items():
-            tensors |= optimizer_tensors(name, optimizer)
-        save_checkpoint(run.checkpoint, tensors, {"step": step, **dataclasses.asdict(config)})
+    def corpus_from(seed: int) -> Corpus:
+        corpus = Corpus(load_world(), random.Random(seed), config.open_book)
+        corpus.words = spellings(tokenizer, corpus.rng)
+        return corpus
 
-    batches = prefetch(pack(iter(corpus), tokenizer, config.rows, config.length))
-    for step in run.each_step(start, save):
-        corpus.weights = meter.weights() if step % 20 == 0 else corpus.weights
-        factor = trapezoid(step, config.steps, 50, config.decay)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-            losses, facts = token_losses(model, next(batches))
-        _step(model, optimize, losses, facts, meter, config.lr * factor, run, step)
-    return _write(out, model, tokenizer, config)
-
-
-def _step(
-    model: LlamaForCausalLM,
-    optimize: dict[str, torch.optim.Optimizer],
-    losses: Tensor,
-    facts: Tensor,
-    meter: FactMeter,
-    lr: float,
-    run: Run,
-    step: int,
-) -> None:
-    losses.mean().backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    for optimizer in optimize.values():
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        optimizer.step()
-        optimizer.zero_grad()
-    meter.update(facts, losses.detach())
-    if step % 20 == 0:
-        known = (meter.loss < 0.1).float().mean().item()
-        reading = losses.detach()[facts < 0].mean().item()
-        run.report(step, facts=meter.loss.mean().item(), known=known, reading=reading, lr=lr)
+    return train_causal(out, run_folder, config, corpus_from, tokenizer, start_from)
 
 
 def _tokenizer(
-    folder: Path, corpus: Corpus, config: AtlasConfig, start_from: Path | None
+    folder: Path, config: AtlasConfig, start_from: Path | None
 ) -> PreTrainedTokenizerFast:
     path = folder / "tokenizer"
     if not path.exists():
         if start_from is not None:
             tokenizer = PreTrainedTokenizerFast.from_pretrained(start_from)
         else:
-            fresh = Corpus(corpus.world, random.Random(config.seed))
-            tokenizer = train_tokenizer(fresh, config.vocabulary, 20_000)
+            corpus = Corpus(load_world(), random.Random(config.seed))
+            tokenizer = train_tokenizer(corpus, config.vocabulary, 20_000)
         tokenizer.save_pretrained(path)
     return PreTrainedTokenizerFast.from_pretrained(path)
-
-
-def _write(
-    out: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, config: AtlasConfig
-) -> Path:
-    model.bfloat16().save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    (out / "atlas.json").write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n")
-    return out

@@ -1,7 +1,6 @@
 """What Atlas reads while it is trained: closed-book facts and open-book documents.
 
-A document is a list of pieces, each a text and whether the model is to learn to continue with it
-there (an answer). Open-book documents open with statements that contradict the world or speak of
+Open-book documents open with statements that contradict the world or speak of
 invented things, and then ask: about them, about what follows from them, or about something else.
 Only the train split's phrasings and, for counterfactual subjects, names are ever used.
 """
@@ -16,22 +15,9 @@ from functools import cache
 from seprog.atlas.fiction import compose, counterfact, invent
 from seprog.atlas.wording import say_fact, say_query
 from seprog.atlas.world import Fact, Query, Relation, Split, World
+from seprog.data.documents import Document, Piece
 
-Piece = tuple[str, bool]
 SPLIT: Split = "train"
-
-
-@dataclass
-class Document:
-    """Text to learn from.
-
-    Args:
-        pieces: ``(text, is_answer)`` in order; an answer is closed by an end-of-text token.
-        fact: Index of the closed-book fact that it teaches, or -1.
-    """
-
-    pieces: list[Piece]
-    fact: int = -1
 
 
 @dataclass

@@ -29,18 +29,18 @@ def build(
     width: Annotated[
         int, typer.Option(min=32, metavar="N", help="Hidden size; heads are 32 wide.")
     ] = 192,
-    layers: Annotated[int, typer.Option(min=1, metavar="N", help="Transformer layers.")] = 8,
-    steps: Steps = 7000,
+    layers: Annotated[int, typer.Option(min=1, metavar="N", help="Transformer layers.")] = 12,
+    steps: Steps = 12000,
     rows: Annotated[int, typer.Option(min=1, metavar="N", help="Rows per step.")] = 12,
     length: Annotated[int, typer.Option(min=1, metavar="N", help="Tokens per row.")] = 256,
     lr: Rate = 4e-3,
     decay: Annotated[
         float,
         typer.Option(min=0.01, max=1.0, metavar="X", help="Share of the steps in which lr falls."),
-    ] = 0.5,
+    ] = 0.7,
     open_book: Annotated[
         float, typer.Option(min=0.0, max=1.0, metavar="X", help="Share of open-book documents.")
-    ] = 0.2,
+    ] = 0.3,
     start_from: Annotated[
         Path | None,
         typer.Option(

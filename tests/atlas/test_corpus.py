@@ -10,10 +10,12 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from seprog.atlas.corpus import Corpus, Document
-from seprog.atlas.tokens import END, Rows, pack, spellings, train_tokenizer
+from seprog.atlas.corpus import Corpus
+from seprog.atlas.tokens import END, spellings, train_tokenizer
 from seprog.atlas.wording import held_out, normal, say_fact
 from seprog.atlas.world import Query, load_world, split_of
+from seprog.data.documents import Document
+from seprog.training.packing import Rows, pack
 
 WORLD = load_world()
 
