@@ -1,4 +1,4 @@
-"""FEVER as a task of statements: edits flip what a fact checker believes of claims.
+"""FEVER: edits flip what a fact checker believes of claims.
 
 The base model is taught the claims of all parts, since an edit is to overrule what it knows;
 generators, gates and thresholds see other pages than the test. What follows from an edit: claims
@@ -11,10 +11,11 @@ import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from seprog.bench.statements import BaseSays, EditTexts, Part, Question, Trial, spread
+from seprog.bench.classifiers import classifiers
+from seprog.bench.trials import BaseSays, EditTexts, Models, Part, Question, Trial, spread
 from seprog.data.fever import Claim, load_fever
 from seprog.training.claims import claim_examples, claim_scopes, texts
-from seprog.training.classifier import Labelled
+from seprog.training.classifier import ClassifierTraining, Labelled
 from seprog.training.examples import Example
 from seprog.training.leaps import label
 from seprog.training.scopes import Scopes
@@ -28,6 +29,7 @@ class FactChecking:
         sizes: Edits at a time; 0 means all.
         edits: Claims of the test part that are edited.
         outside: Claims asked that nothing was said of, at most.
+        how: How the classifier is fine-tuned; ``None``: as by default.
 
     Raises:
         InputError: If the data are not there, or are something else.
@@ -39,9 +41,11 @@ class FactChecking:
         sizes: Sequence[int] = (1, 10, 100, 0),
         edits: int = 500,
         outside: int = 600,
+        how: ClassifierTraining | None = None,
     ) -> None:
         self.parts = load_fever(folder)
         self.sizes, self.edits, self.outside = sizes, edits, outside
+        self.how = how or ClassifierTraining()
 
     def labelled(self) -> tuple[list[Labelled], list[Labelled]]:
         """All claims; of the pairs, what is not among them."""
@@ -50,6 +54,10 @@ class FactChecking:
         pairs = [pair for part in self.parts.values() for pair in part.pairs]
         held = [(p.wrong, label(False)) for p in pairs] + [(p.right, label(True)) for p in pairs]
         return train, [row for row in held if row[0] not in known]
+
+    def models(self, work: Path) -> Models:
+        """The classifier of statements, and its reading twin."""
+        return classifiers(work, *self.labelled(), self.examples, self.how)
 
     def examples(self, part: Part, rng: random.Random) -> Iterator[Example]:
         """Of the part's own pages."""

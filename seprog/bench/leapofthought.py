@@ -1,4 +1,4 @@
-"""LeapOfThought as a task of statements: entailed edits of a classifier, and SLAG's protocol.
+"""LeapOfThought: entailed edits of a classifier, and SLAG's protocol.
 
 The base model is edited with properties of classes, with rules ("A polka is a music."), or with
 both, and asked about the statements that follow. SLAG (Hase et al. 2021, arXiv 2111.13654, section
@@ -13,9 +13,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from seprog.bench.statements import BaseSays, EditTexts, Part, Question, Trial, spread
+from seprog.bench.classifiers import classifiers
+from seprog.bench.trials import BaseSays, EditTexts, Models, Part, Question, Trial, spread
 from seprog.data.leapofthought import SPLITS, Leap, Property, calibration_and_test, load_leaps
-from seprog.training.classifier import Labelled
+from seprog.training.classifier import ClassifierTraining, Labelled
 from seprog.training.examples import Example
 from seprog.training.leaps import bears, label, leap_examples, leap_scopes
 from seprog.training.scopes import Scopes
@@ -28,24 +29,34 @@ class LeapOfThought:
         folder: With the data set in it.
         sizes: Edits at a time with properties, and with rules believed to be wrong; 0 means all.
         far: Unrelated statements asked, in all, per protocol and size.
+        how: How the classifier is fine-tuned; ``None``: as by default.
 
     Raises:
         InputError: If the data are not there, or are something else.
     """
 
     def __init__(
-        self, folder: Path, sizes: Sequence[int] = (1, 10, 100, 0), far: int = 300
+        self,
+        folder: Path,
+        sizes: Sequence[int] = (1, 10, 100, 0),
+        far: int = 300,
+        how: ClassifierTraining | None = None,
     ) -> None:
         self.train, dev, test = (load_leaps(folder, split) for split in SPLITS)
         self.dev, self.test = calibration_and_test(dev, test, self.train)
         bare = list(dict.fromkeys(x.phrase for x in self.train if x.premise is None))
         self.dev_far, self.test_far = bare[::2], bare[1::2]
         self.sizes, self.far = sizes, far
+        self.how = how or ClassifierTraining()
 
     def labelled(self) -> tuple[list[Labelled], list[Labelled]]:
         """Statements alone, without what they follow from."""
         train, test = ([(x.phrase, label(x.answer)) for x in p] for p in (self.train, self.test))
         return train, test
+
+    def models(self, work: Path) -> Models:
+        """The classifier of statements, and its reading twin."""
+        return classifiers(work, *self.labelled(), self.examples, self.how)
 
     def examples(self, part: Part, rng: random.Random) -> Iterator[Example]:
         """Of the published training rows, or of the calibration classes."""

@@ -14,7 +14,7 @@ from seprog.cli.train import Bf16, Threads
 from seprog.errors import InputError
 
 if TYPE_CHECKING:
-    from seprog.bench.statements import Task
+    from seprog.bench.trials import Task
 
 app = typer.Typer(help="Measure the whole system.")
 
@@ -110,8 +110,9 @@ def leapofthought(
     """Edit a true-or-false classifier, and ask what follows from the edits (LeapOfThought)."""
     with common.waiting("Loading the data"):
         from seprog.bench.leapofthought import LeapOfThought
+        from seprog.training.classifier import ClassifierTraining
 
-        task = LeapOfThought(data)
+        task = LeapOfThought(data, how=ClassifierTraining(threads=threads, bf16=bf16))
     _measure(task, "LeapOfThought", work, seeds, threads, bf16, json, answers)
 
 
@@ -128,8 +129,9 @@ def fever(
     """Flip what a fact checker believes of claims, and ask about claims they exclude (FEVER)."""
     with common.waiting("Loading the data"):
         from seprog.bench.fever import FactChecking
+        from seprog.training.classifier import ClassifierTraining
 
-        task = FactChecking(data)
+        task = FactChecking(data, how=ClassifierTraining(threads=threads, bf16=bf16))
     _measure(task, "FEVER", work, seeds, threads, bf16, json, answers)
 
 
@@ -143,15 +145,14 @@ def _measure(
     json: Path | None,
     answers: Path | None,
 ) -> None:
-    """Run a task of statements, and show the result."""
+    """Run a task's trials, and show the result."""
     from dataclasses import replace
 
-    from seprog.bench.statements import StatementBench, evaluate, table
+    from seprog.bench.trials import TrialBench, evaluate, table
 
-    config = StatementBench(seeds=tuple(range(seeds)))
+    config = TrialBench(seeds=tuple(range(seeds)))
     config = replace(
         config,
-        classifier=replace(config.classifier, threads=threads, bf16=bf16),
         generator=replace(config.generator, threads=threads),
         gate=replace(config.gate, threads=threads, bf16=bf16),
     )

@@ -1,4 +1,4 @@
-"""FEVER as a task of statements."""
+"""FEVER as a task."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 from seprog.bench.fever import FactChecking
-from seprog.bench.statements import Task
+from seprog.bench.trials import Task
 from tests.data.claims import write
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from seprog.bench import statements as bench
+from seprog.bench import classifiers, trials
 from seprog.bench.leapofthought import LeapOfThought
-from seprog.bench.statements import METHODS, StatementBench, evaluate, summary, table
+from seprog.bench.trials import METHODS, TrialBench, evaluate, summary, table
 from seprog.text_encoder import TextEncoder
 from seprog.training import gate as gate_training
 from seprog.training.classifier import ClassifierTraining
@@ -19,9 +19,9 @@ from seprog.training.gate import GateTraining
 from seprog.training.generator import GeneratorTraining
 from tests.data.leaps import write
 
-CONFIG = StatementBench(
+HOW = ClassifierTraining(steps=30, batch=8, lr=3e-3, bf16=False)
+CONFIG = TrialBench(
     seeds=(0, 1),
-    classifier=ClassifierTraining(steps=30, batch=8, lr=3e-3, bf16=False),
     generator=GeneratorTraining(summary=2, rank=2, steps=2, batch=4, check_every=2),
     gate=GateTraining(scenarios=1, edits=6, steps=2, groups=2, bf16=False),
 )
@@ -29,14 +29,17 @@ CONFIG = StatementBench(
 
 @pytest.fixture
 def tiny(encoder_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "packaged_folder", lambda: encoder_folder)
-    for module in (bench, gate_training):
+    monkeypatch.setattr(classifiers, "packaged_folder", lambda: encoder_folder)
+    for module in (trials, gate_training):
         monkeypatch.setattr(module, "TextEncoder", lambda: TextEncoder(encoder_folder))
-    monkeypatch.setattr(bench, "RATE", 0.2)
+    monkeypatch.setattr(trials, "RATE", 0.2)
 
 
 def test_every_method_is_measured(tiny: None, tmp_path: Path) -> None:
-    task, work = LeapOfThought(write(tmp_path / "data"), sizes=(1, 0), far=4), tmp_path / "work"
+    task, work = (
+        LeapOfThought(write(tmp_path / "data"), sizes=(1, 0), far=4, how=HOW),
+        tmp_path / "work",
+    )
     out, answers = tmp_path / "out.json", tmp_path / "answers.jsonl"
     result = evaluate(task, work, CONFIG, out, answers)
     assert json.loads(out.read_text()) == result

@@ -82,7 +82,7 @@ def test_eval_leapofthought(bare: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         calls.append(args)
         return {"results": []}
 
-    monkeypatch.setattr("seprog.bench.statements.evaluate", evaluate)
+    monkeypatch.setattr("seprog.bench.trials.evaluate", evaluate)
     args = (
         "eval",
         "leapofthought",
@@ -98,7 +98,7 @@ def test_eval_leapofthought(bare: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     task, work, config, out, answers, progress = calls[0]
     assert len(task.train) > 40 and len(task.test) == 24
     assert (work, out, answers, progress) == (Path("w"), None, None, False)
-    assert config.seeds == (0, 1) and not config.classifier.bf16 and not config.gate.bf16
+    assert config.seeds == (0, 1) and not task.how.bf16 and not config.gate.bf16
     bare("eval", "leapofthought", code=2)
     bare("eval", "leapofthought", "--data", "nowhere", "--work", "w", code=2)
 

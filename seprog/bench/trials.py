@@ -1,8 +1,8 @@
-"""Edits of a classifier that tells right statements from wrong ones; one way for several data sets.
+"""Trials: memories of edits and what is asked of them, the same way for several data sets.
 
-The base model is the sentence encoder, fine-tuned on statements alone. A task says what it is
-taught, edited with and asked; generators and gates are trained per seed, on the task's training
-part, and scored on its test part, whose subjects occur nowhere else.
+A task brings the base model, what generators and gates learn from, and the trials. Generators and
+gates are trained per seed, on the task's training part, and scored on its test part, whose subjects
+occur nowhere else.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ from seprog.bench.provenance import provenance
 from seprog.editor import Editor
 from seprog.gate import ScopeGate, fit_threshold, wilson
 from seprog.generator import PromptGenerator, SelfEncoder, VerbatimGenerator
-from seprog.lm import EncoderModel
+from seprog.lm import LanguageModel
 from seprog.memory import Memory
-from seprog.text_encoder import TextEncoder, packaged_folder
-from seprog.training.classifier import ClassifierTraining, Labelled, train_classifier
+from seprog.text_encoder import TextEncoder
 from seprog.training.examples import Example
 from seprog.training.gate import GateTraining, train_gate
 from seprog.training.generator import GeneratorTraining, train_generator
@@ -37,9 +36,9 @@ from seprog.training.scopes import Scopes
 from seprog.types import Edit, Prefix
 
 METHODS = ("none", "reader_oracle", "in_context_oracle", "verbatim", "seprog", "seprog_oracle")
-"""No edit; a twin of the base model that was fine-tuned to read the right edits in its context; the
-base model itself with them in its context; cached text behind our gate; the trained generator
-behind our gate; the trained generator with the right edits."""
+"""No edit; a twin of the base model that was fine-tuned to read the right edits in its context,
+where the task has one; the base model itself with them in its context; cached text behind our gate;
+the trained generator behind our gate; the trained generator with the right edits."""
 GATED = ("verbatim", "seprog")
 RATE = 0.01
 """False fires that a gate's threshold promises, at most."""
@@ -52,18 +51,16 @@ Part = Literal["train", "calibration"]
 
 
 @dataclass(frozen=True)
-class StatementBench:
+class TrialBench:
     """How a task is run.
 
     Args:
         seeds: Of generators, gates and draws.
-        classifier: How base model and reader are fine-tuned.
         generator: How generators are trained.
         gate: How gates are trained.
     """
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    classifier: ClassifierTraining = field(default_factory=ClassifierTraining)
     generator: GeneratorTraining = field(
         default_factory=lambda: GeneratorTraining(
             summary=8, steps=600, batch=64, lr=1e-3, keep=1.0, check_every=100
@@ -76,12 +73,12 @@ class StatementBench:
 
 @dataclass(frozen=True)
 class Question:
-    """A statement asked about.
+    """What is asked.
 
     Args:
-        kind: ``rewrite``, ``entailed``, ``near_miss`` or ``far``.
-        text: The statement.
-        answer: Its right label; ``None`` out of scope, where the base model's own is right.
+        kind: ``rewrite``, ``paraphrase``, ``entailed``, ``near_miss`` or ``far``.
+        text: The query.
+        answer: The right answer; ``None`` out of scope, where the base model's own is right.
         needed: Statements of the edits that the answer rests on.
     """
 
@@ -109,15 +106,30 @@ class Trial:
 
 
 BaseSays = Callable[[Sequence[str]], list[str]]
-"""Statements to the unedited base model's labels."""
+"""Queries to the unedited base model's answers."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """What is edited.
+
+    Args:
+        base: The base model.
+        reader: Its twin that was fine-tuned to read edits in its context, if there is one.
+        accuracy: What is known about them: shares of right answers (0 to 1), by name.
+    """
+
+    base: LanguageModel
+    reader: LanguageModel | None
+    accuracy: dict[str, float]
 
 
 @runtime_checkable
 class Task(Protocol):
     """A data set, as this bench needs it."""
 
-    def labelled(self) -> tuple[list[Labelled], list[Labelled]]:
-        """What the base model is taught, and statements that it is examined on."""
+    def models(self, work: Path) -> Models:
+        """The base model; trained, if it is not in the folder."""
         ...
 
     def examples(self, part: Part, rng: random.Random) -> Iterator[Example]:
@@ -140,7 +152,7 @@ class Task(Protocol):
 def evaluate(
     task: Task,
     work: Path,
-    config: StatementBench,
+    config: TrialBench,
     out: Path | None = None,
     answers: Path | None = None,
     progress: bool = False,
@@ -158,7 +170,8 @@ def evaluate(
     Returns:
         The result, as it is written to ``out``.
     """
-    base, reader, accuracy = _models(task, work, config.classifier)
+    models = task.models(work)
+    base = models.base
     said: dict[str, str] = {}
 
     def base_says(texts: Sequence[str]) -> list[str]:
@@ -174,7 +187,7 @@ def evaluate(
         found: dict[tuple[str, int, str], list[Record]] = defaultdict(list)
         for trial in _watch(list(task.trials(seed, base_says)), f"seed {seed}", progress):
             own = base_says([q.text for q in trial.questions])
-            for record in _answers(trial, own, base, reader, gate, generator):
+            for record in _answers(trial, own, models, gate, generator):
                 found[trial.protocol, trial.edits, record.method].append(record)
         for (protocol, edits, method), records in found.items():
             where = {"protocol": protocol, "edits": edits, "method": method, "seed": seed}
@@ -183,7 +196,7 @@ def evaluate(
     result = {
         "config": {"seeds": list(config.seeds)},
         **provenance(),
-        "base": accuracy,
+        "base": models.accuracy,
         "results": results,
         "summary": summary(results),
     }
@@ -203,7 +216,7 @@ def _watch(trials: list[Trial], title: str, progress: bool) -> Any:
 
 
 def _reply(
-    lm: EncoderModel, texts: Sequence[str], prefixes: Sequence[Prefix | None] | None = None
+    lm: LanguageModel, texts: Sequence[str], prefixes: Sequence[Prefix | None] | None = None
 ) -> list[str]:
     found: list[str] = []
     for start in range(0, len(texts), 64):
@@ -212,39 +225,7 @@ def _reply(
     return found
 
 
-def _models(
-    task: Task, work: Path, how: ClassifierTraining
-) -> tuple[EncoderModel, EncoderModel, dict[str, float]]:
-    """The base model, its reading twin, and the share of held-out statements each gets right."""
-    known, held_out = task.labelled()
-    accuracy: dict[str, float] = {}
-    reading = [_in_context(e) for e in _in_scope(task, "train", len(known))]
-    checks = [_in_context(e) for e in _in_scope(task, "calibration", 500)]
-    for name, start, train, held in (
-        ("base", packaged_folder(), known, held_out),
-        ("reader", work / "base", reading, checks),
-    ):
-        note = work / f"{name}.json"
-        if not note.exists():
-            run = work / f"{name}.run"
-            right = train_classifier(start, train, held, work / name, run, how)
-            note.write_text(json.dumps(right))
-        accuracy[name] = float(json.loads(note.read_text()))
-    base = EncoderModel.from_pretrained(str(work / "base"), "float32")
-    return base, EncoderModel.from_pretrained(str(work / "reader"), "float32"), accuracy
-
-
-def _in_scope(task: Task, part: Part, count: int) -> Iterator[Example]:
-    examples = task.examples(part, random.Random(0))
-    return islice((e for e in examples if e.answer is not None), count)
-
-
-def _in_context(example: Example) -> Labelled:
-    """An example as the reader sees it."""
-    return " ".join([*example.edits, example.prompt]), str(example.answer)
-
-
-def _generator(task: Task, base: EncoderModel, work: Path, how: GeneratorTraining) -> SelfEncoder:
+def _generator(task: Task, base: LanguageModel, work: Path, how: GeneratorTraining) -> SelfEncoder:
     def data(number: int) -> tuple[Iterator[Example], list[Example]]:
         held = task.examples("calibration", random.Random(0))
         return task.examples("train", random.Random(number)), list(islice(held, 512))
@@ -296,8 +277,7 @@ def calibrate(gate: ScopeGate, trial: Trial) -> dict[str, float]:
 def _answers(
     trial: Trial,
     own: Sequence[str],
-    base: EncoderModel,
-    reader: EncoderModel,
+    models: Models,
     gate: ScopeGate,
     generator: SelfEncoder,
 ) -> Iterator[Record]:
@@ -305,14 +285,12 @@ def _answers(
     questions = trial.questions
     texts = [q.text for q in questions]
     context = [" ".join([*q.needed, q.text]) for q in questions]
-    said = {
-        "none": list(own),
-        "in_context_oracle": _reply(base, context),
-        "reader_oracle": _reply(reader, context),
-    }
-    for i, question in enumerate(questions):
-        if not question.needed:  # the reader answers with edits only
-            said["reader_oracle"][i] = own[i]
+    base = models.base
+    said = {"none": list(own), "in_context_oracle": _reply(base, context)}
+    if models.reader is not None:  # it answers with edits only
+        read = _reply(models.reader, context)
+        needed = [bool(q.needed) for q in questions]
+        said["reader_oracle"] = [r if n else o for r, n, o in zip(read, needed, own, strict=True)]
     statements = list(dict.fromkeys(s for edit in trial.memory for s in edit))
     fired: dict[str, list[EditTexts]] = {}
     generators: dict[str, PromptGenerator] = {
@@ -328,7 +306,7 @@ def _answers(
     single = dict(zip(statements, generator.prefixes([Edit(s) for s in statements]), strict=True))
     right = [Prefix.join([single[s] for s in q.needed]) if q.needed else None for q in questions]
     said["seprog_oracle"] = _reply(base, texts, right)
-    for name in METHODS:
+    for name in (m for m in METHODS if m in said):
         for i, q in enumerate(questions):
             yield Record(
                 name,
@@ -386,7 +364,7 @@ def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-COLUMNS = ("rewrite", "entailed", "near_miss", "far", "false_fire", "fired_rightly")
+COLUMNS = ("rewrite", "paraphrase", "entailed", "near_miss", "far", "false_fire", "fired_rightly")
 
 
 def table(result: dict[str, Any], title: str) -> Table:
