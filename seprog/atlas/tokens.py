@@ -6,30 +6,15 @@ import random
 from collections.abc import Iterator
 from itertools import islice
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from seprog.atlas.corpus import Corpus
 from seprog.atlas.fiction import NAMERS
-
-END = "<end>"
+from seprog.data.byte_pairs import byte_pairs
 
 
 def train_tokenizer(corpus: Corpus, vocabulary: int, documents: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE on the corpus' own documents and on invented names.
-
-    Every word carries its leading space, also at the start of a text, so that a text and its
-    place in a longer text have the same tokens.
-    """
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=[END],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
+    """Byte-level BPE on the corpus' own documents and on invented names."""
 
     def texts() -> Iterator[str]:
         for i, query in enumerate(corpus.closed):
@@ -41,10 +26,7 @@ def train_tokenizer(corpus: Corpus, vocabulary: int, documents: int) -> PreTrain
         for namer in NAMERS.values():
             yield from (namer(rng) for _ in range(documents // 20))
 
-    tokenizer.train_from_iterator(texts(), trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token=END, pad_token=END, clean_up_tokenization_spaces=False
-    )
+    return byte_pairs(texts(), vocabulary)
 
 
 def spellings(tokenizer: PreTrainedTokenizerFast, rng: random.Random, each: int = 12) -> list[str]:

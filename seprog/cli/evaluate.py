@@ -135,6 +135,30 @@ def fever(
     _measure(task, "FEVER", work, seeds, threads, bf16, json, answers)
 
 
+@app.command(
+    "counterfact", epilog=example("seprog eval counterfact --data ./counterfact --work ./work")
+)
+def counterfact(
+    data: Data,
+    work: Work,
+    seeds: Seeds = 3,
+    threads: Threads = 1,
+    bf16: Bf16 = True,
+    json: Json = None,
+    answers: Answers = None,
+) -> None:
+    """Teach a causal model CounterFact's facts, edit them, and ask in other words."""
+    with common.waiting("Loading the data"):
+        from dataclasses import replace
+
+        from seprog.bench.counterfact import CounterFact, CounterFactBench
+
+        config = CounterFactBench()
+        how = replace(config.model, threads=threads, bf16=bf16)
+        task = CounterFact(data, replace(config, model=how))
+    _measure(task, "CounterFact", work, seeds, threads, bf16, json, answers)
+
+
 def _measure(
     task: Task,
     title: str,

@@ -11,9 +11,10 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from seprog.atlas.corpus import Corpus
-from seprog.atlas.tokens import END, spellings, train_tokenizer
+from seprog.atlas.tokens import spellings, train_tokenizer
 from seprog.atlas.wording import held_out, normal, say_fact
 from seprog.atlas.world import Query, load_world, split_of
+from seprog.data.byte_pairs import END
 from seprog.data.documents import Document
 from seprog.training.packing import Rows, pack
 

@@ -39,6 +39,7 @@ def test_all_commands_are_there() -> None:
         "eval atlas",
         "eval leapofthought",
         "eval fever",
+        "eval counterfact",
         "atlas build",
         "atlas exam",
     }
@@ -54,9 +55,8 @@ def test_help_ends_with_an_example(name: str, bare: Run) -> None:
 @pytest.mark.parametrize("name", LEAVES)
 def test_common_options(name: str) -> None:
     options = {p.name: p for p in LEAVES[name].params}
-    assert ("json" in options) == (
-        name in [*READABLE, "eval atlas", "eval leapofthought", "eval fever", "atlas exam"]
-    )
+    measures = name.startswith("eval") or name == "atlas exam"
+    assert ("json" in options) == (name in READABLE or measures)
     if "memory" in options:
         assert options["memory"].envvar == "SEPROG_MEMORY"
         assert "namespace" in options

@@ -1,0 +1,169 @@
+"""What is learnt from lists of facts (CounterFact's form): a base model, a generator, a gate.
+
+A fact is one answer to one or more prompts. The base model learns to know the facts, and to read:
+statements that contradict them, then questions answered from the statements or, where they say
+nothing, from what is known.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from seprog.data.documents import Document, Piece
+from seprog.training.examples import Example
+from seprog.training.scopes import Scopes, Stage
+from seprog.types import Edit
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A fact, and what may be asked about it.
+
+    Args:
+        subject: What it is about.
+        prompts: Ways to ask for it; the first is the one that it is edited by.
+        answer: What is true.
+        group: Facts of one group have answers of one kind; those of another fact may stand in.
+        near: Prompts about other subjects that the same answer is true of.
+    """
+
+    subject: str
+    prompts: tuple[str, ...]
+    answer: str
+    group: str
+    near: tuple[str, ...] = ()
+
+    def stated(self, answer: str) -> str:
+        """As an edit with some answer."""
+        return f"{self.prompts[0]} {answer}."
+
+
+class FactCorpus:
+    """Documents that teach facts, and reading.
+
+    Args:
+        facts: What is to be known; near prompts are taught too.
+        read: Facts that statements may contradict and be asked about in all their prompts.
+        rng: Source of chance.
+        open_book: Share of documents with statements (0 to 1).
+    """
+
+    def __init__(
+        self, facts: Sequence[Fact], read: Sequence[Fact], rng: random.Random, open_book: float
+    ) -> None:
+        self.closed = list(
+            dict.fromkeys((p, f.answer) for f in facts for p in (*f.prompts, *f.near))
+        )
+        self.read, self.rng, self.open_book = read, rng, open_book
+        self.weights = [1.0] * len(self.closed)
+        self.answers = answers_by_group(read)
+
+    def __iter__(self) -> Iterator[Document]:
+        """Facts by weight and documents to read, without end."""
+        while True:
+            picks = iter(self.rng.choices(range(len(self.closed)), self.weights, k=512))
+            for _ in range(512):
+                if self.rng.random() < self.open_book:
+                    yield self.open_document()
+                else:
+                    yield self.closed_document(next(picks))
+
+    def closed_document(self, index: int) -> Document:
+        """One fact."""
+        prompt, answer = self.closed[index]
+        return Document([(prompt, False), (f"{answer}.", True)], index)
+
+    def open_document(self) -> Document:
+        """One to four statements, then questions about them and about other facts."""
+        rng = self.rng
+        told = rng.sample(self.read, rng.choices((1, 2, 3, 4), (0.4, 0.2, 0.2, 0.2))[0])
+        given = {fact: other_answer(fact, self.answers, rng) for fact in told}
+        pieces: list[Piece] = []
+        for fact, answer in given.items():
+            pieces.append((f"{rng.choice(fact.prompts)} {answer}.", False))
+        silent = {fact.subject for fact in told}
+        for _ in range(rng.randint(3, 6)):
+            fact = rng.choice(told)
+            prompt, answer = rng.choice(fact.prompts), given[fact]
+            if rng.random() < 0.25:
+                prompt, answer = self.closed[rng.randrange(len(self.closed))]
+                if fact.near and rng.random() < 0.5:
+                    prompt, answer = rng.choice(fact.near), fact.answer
+                if any(subject in prompt for subject in silent):
+                    continue
+            pieces += [(prompt, False), (f"{answer}.", True)]
+        return Document(pieces)
+
+
+def answers_by_group(facts: Sequence[Fact]) -> dict[str, list[str]]:
+    """Every answer that is true of some fact of the group; each once."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for fact in facts:
+        found[fact.group][fact.answer] = None
+    return {group: list(answers) for group, answers in found.items()}
+
+
+def other_answer(fact: Fact, answers: dict[str, list[str]], rng: random.Random) -> str:
+    """An answer of the fact's kind that is not true of it, or of any kind if there is no other."""
+    pool = [a for a in answers.get(fact.group, ()) if a != fact.answer]
+    pool = pool or [a for group in answers.values() for a in group if a != fact.answer]
+    return rng.choice(pool)
+
+
+def fact_examples(facts: Sequence[Fact], rng: random.Random) -> Iterator[Example]:
+    """Examples for a generator, without end: the prompts of an edited fact, and others.
+
+    Args:
+        facts: Of one part.
+        rng: Source of chance.
+    """
+    answers = answers_by_group(facts)
+    while True:
+        fact = rng.choice(facts)
+        answer = other_answer(fact, answers, rng)
+        more = [f for f in rng.sample(facts, 2) if f.subject != fact.subject]
+        more = more[: rng.choices((0, 1, 2), (0.6, 0.25, 0.15))[0]]
+        edits = [fact.stated(answer)] + [f.stated(other_answer(f, answers, rng)) for f in more]
+        rng.shuffle(edits)
+        subjects = {fact.subject, *(f.subject for f in more)}
+        if rng.random() < 0.3:
+            other = rng.choice(facts)
+            pool = fact.near if fact.near and rng.random() < 0.5 else other.prompts
+            prompt = rng.choice(pool)
+            if not any(subject in prompt for subject in subjects):
+                yield Example(tuple(edits), prompt, None, "unrelated")
+            continue
+        prompt = rng.choice(fact.prompts)
+        kind = "rewrite" if prompt == fact.prompts[0] else "paraphrase"
+        yield Example(tuple(edits), prompt, answer, kind)
+
+
+def fact_scopes(facts: Sequence[Fact], edits: int, rng: random.Random) -> Scopes:
+    """A memory of edited facts; their prompts, their neighbours' and other facts' prompts.
+
+    Args:
+        facts: Of one part.
+        edits: Facts in the memory, at most half of all.
+        rng: Source of chance.
+    """
+    order = rng.sample(facts, len(facts))
+    count = min(edits, len(facts) // 2)
+    chosen, others = order[:count], order[count : 2 * count]
+    answers = answers_by_group(facts)
+    known = {
+        fact: Edit(fact.stated(other_answer(fact, answers, rng)), id=str(i))
+        for i, fact in enumerate(chosen)
+    }
+    subjects = {fact.subject for fact in chosen}
+    stages = [Stage(p, p, (known[f],), True) for f in chosen for p in f.prompts]
+    outside = [p for f in chosen for p in f.near[:2]] + [rng.choice(f.prompts) for f in others]
+    stages += [Stage(p, p) for p in outside if not _about(p, subjects)]
+    rng.shuffle(stages)
+    return Scopes(list(known.values()), stages)
+
+
+def _about(prompt: str, subjects: set[str]) -> bool:
+    return any(subject in prompt for subject in subjects)

@@ -1,0 +1,90 @@
+"""CounterFact as a task, from nothing to a table."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from seprog.bench import trials
+from seprog.bench.counterfact import CounterFact, CounterFactBench
+from seprog.bench.trials import Task, TrialBench, evaluate
+from seprog.errors import InputError
+from seprog.text_encoder import TextEncoder
+from seprog.training import gate as gate_training
+from seprog.training.causal import CausalTraining
+from seprog.training.gate import GateTraining
+from seprog.training.generator import GeneratorTraining
+from tests.data.records import write
+
+CONFIG = CounterFactBench(
+    train=6,
+    calibration=4,
+    test=8,
+    far=2,
+    sizes=(2, 0),
+    few=4,
+    model=CausalTraining(
+        vocabulary=300, width=32, layers=1, steps=3, rows=2, length=96, threads=1, bf16=False
+    ),
+)
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> CounterFact:
+    return CounterFact(write(tmp_path / "data"), CONFIG)
+
+
+def test_parts_share_no_subject(task: CounterFact) -> None:
+    assert isinstance(task, Task)
+    subjects = [{f.subject for f in part} for part in (task.test, task.far, task.dev, task.train)]
+    assert list(map(len, subjects)) == [8, 2, 4, 6] and len(set.union(*subjects)) == 20
+    assert all(len(f.prompts) == 3 and len(f.near) == 2 for f in task.test)
+    assert all(len(f.prompts) == 2 and len(f.near) == 1 for f in task.train)
+
+
+def test_what_is_in_scope_of_another_edit_is_not_asked_as_a_near_miss(task: CounterFact) -> None:
+    found = list(task.trials(0, lambda texts: [""] * len(texts)))
+    assert [t.edits for t in found] == [2, 2, 8]
+    whole = found[-1].questions
+    near = [q.text for q in whole if q.kind == "near_miss"]
+    edited = {f.subject for f in task.test}
+    assert near and not any(s in text for s in edited for text in near)
+    assert sum(q.kind == "rewrite" for q in whole) == 8
+    assert sum(q.kind == "paraphrase" for q in whole) == 16
+    for trial in found:
+        told = {s for edit in trial.memory for s in edit}
+        assert all(set(q.needed) <= told for q in trial.questions)
+        assert all(
+            any(s.endswith(f" {q.answer}.") for s in q.needed) for q in trial.questions if q.needed
+        )
+    calibration = task.calibration(random.Random(0))
+    assert len(calibration.memory) == 2
+    assert not {s for (s,) in calibration.memory} & {s for (s,) in found[-1].memory}
+
+
+def test_every_method_is_measured(
+    task: CounterFact, tmp_path: Path, encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (trials, gate_training):
+        monkeypatch.setattr(module, "TextEncoder", lambda: TextEncoder(encoder_folder))
+    monkeypatch.setattr(trials, "RATE", 0.4)
+    config = TrialBench(
+        seeds=(0,),
+        generator=GeneratorTraining(summary=2, rank=2, steps=1, batch=2, check_every=1),
+        gate=GateTraining(scenarios=1, edits=4, steps=1, groups=2, bf16=False),
+    )
+    result = evaluate(task, tmp_path / "work", config)
+    assert result["base"].keys() == {"records", "neighbours"}
+    assert {r["method"] for r in result["results"]} == set(trials.METHODS) - {"reader_oracle"}
+    for row in result["results"]:
+        assert row["metrics"].keys() >= {"rewrite", "paraphrase", "near_miss", "far"}
+    trained = (tmp_path / "work" / "base" / "model.safetensors").stat().st_mtime_ns
+    assert evaluate(task, tmp_path / "work", config)["results"] == result["results"]
+    assert (tmp_path / "work" / "base" / "model.safetensors").stat().st_mtime_ns == trained
+
+
+def test_a_folder_without_counterfact_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="CounterFact"):
+        CounterFact(tmp_path)

@@ -1,0 +1,104 @@
+"""What is learnt from lists of facts."""
+
+from __future__ import annotations
+
+import random
+from itertools import islice
+
+import pytest
+
+from seprog.training.facts import (
+    Fact,
+    FactCorpus,
+    answers_by_group,
+    fact_examples,
+    fact_scopes,
+    other_answer,
+)
+
+FACTS = [
+    Fact(
+        name,
+        (f"The home of {name} is", f"{name} lives in"),
+        ("Zed", "Ur", "Ys")[i % 3],
+        "home",
+        (f"The home of Uncle {i} is",),
+    )
+    for i, name in enumerate(("Ann", "Bob", "Cyd", "Dot", "Eve", "Fay"))
+]
+TRUTH = {p: f.answer for f in FACTS for p in (*f.prompts, *f.near)}
+
+
+@pytest.fixture
+def corpus() -> FactCorpus:
+    return FactCorpus(FACTS, FACTS, random.Random(0), open_book=0.5)
+
+
+def test_every_prompt_is_taught(corpus: FactCorpus) -> None:
+    assert dict(corpus.closed) == TRUTH and len(corpus.weights) == len(TRUTH)
+    document = corpus.closed_document(3)
+    prompt, answer = corpus.closed[3]
+    assert document.pieces == [(prompt, False), (f"{answer}.", True)] and document.fact == 3
+    corpus.weights = [0.0] * len(TRUTH)
+    corpus.weights[5] = 1.0
+    drawn = {d.fact for d in islice(corpus, 1100)}
+    assert drawn >= {-1, 5}
+    assert {d.fact for d in islice(corpus, 512)} == {-1, 5}
+
+
+def test_questions_are_answered_from_the_statements_or_else_from_what_is_known(
+    corpus: FactCorpus,
+) -> None:
+    kinds = set()
+    for _ in range(200):
+        pieces = corpus.open_document().pieces
+        questions = [i for i, (_, answer) in enumerate(pieces) if answer]
+        first = questions[0] - 1 if questions else len(pieces)
+        told = {}
+        for text, _ in pieces[:first]:
+            prompt = next(p for p in TRUTH if text.startswith(p))
+            told[prompt] = text.removeprefix(prompt).strip()
+        by_subject = {f.subject: told[p] for f in FACTS for p in f.prompts if p in told}
+        for i in questions:
+            prompt, answer = pieces[i - 1][0], pieces[i][0]
+            subject = next((s for s in by_subject if s in prompt.split()), None)
+            kinds.add(subject is None)
+            assert answer == (by_subject[subject] if subject else f"{TRUTH[prompt]}.")
+        assert all(TRUTH[p] != a.removesuffix(".") for p, a in told.items())
+    assert kinds == {True, False}
+
+
+def test_an_answer_of_the_same_kind() -> None:
+    answers = answers_by_group(FACTS)
+    assert answers == {"home": ["Zed", "Ur", "Ys"]}
+    rng = random.Random(0)
+    assert {other_answer(FACTS[0], answers, rng) for _ in range(20)} == {"Ur", "Ys"}
+    alone = Fact("Max", ("Max is",), "Zed", "king")
+    assert other_answer(alone, {**answers, "king": ["Zed"]}, rng) in {"Ur", "Ys"}
+
+
+def test_examples_for_a_generator() -> None:
+    kinds = set()
+    for example in islice(fact_examples(FACTS, random.Random(0)), 300):
+        kinds.add(example.kind)
+        subjects = {f.subject for f in FACTS for e in example.edits if f.subject in e.split()}
+        if example.kind == "unrelated":
+            assert example.answer is None
+            assert not any(s in example.prompt.split() for s in subjects)
+            continue
+        [fact] = [f for f in FACTS if example.prompt in f.prompts]
+        assert fact.stated(str(example.answer)) in example.edits
+        assert example.answer != fact.answer
+        assert (example.kind == "rewrite") == (example.prompt == fact.prompts[0])
+    assert kinds == {"rewrite", "paraphrase", "unrelated"}
+
+
+def test_a_memory_of_facts() -> None:
+    scopes = fact_scopes(FACTS, 99, random.Random(0))
+    assert len(scopes.edits) == 3
+    inside = [s for s in scopes.stages if s.right]
+    assert len(inside) == 6 and all(s.same for s in inside)
+    for stage in inside:
+        [fact] = [f for f in FACTS if stage.text in f.prompts]
+        assert stage.right[0].statement.startswith(fact.prompts[0])
+    assert len(scopes.stages) == 6 + 3 + 3
