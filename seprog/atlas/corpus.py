@@ -29,7 +29,7 @@ class Corpus:
         rng: Source of chance.
         open_book: Share of open-book documents (0 to 1).
         noise: Share of the phrasings that are scrambled (0 to 1).
-        words: Words of which half of the invented names are made, so that every token is read
+        words: Words of which most of the invented names are made, so that every token is read
             and copied often; empty leaves the names as they are.
     """
 
@@ -103,7 +103,7 @@ class Corpus:
         new = {
             n: compose(self.words, SPLIT, self.rng)
             for n in names
-            if n not in self.real and self.rng.random() < 0.5
+            if n not in self.real and self.rng.random() < 0.75
         }
         return [
             Fact(new.get(f.subject, f.subject), f.relation, new.get(f.object, f.object))
@@ -175,12 +175,12 @@ class Corpus:
         if kind < 0.13 and options:
             return Query(fact.object, (rng.choice(options),))
         turnable = [f for f in facts if self.world.relations[f.relation].one_to_one]
-        if kind < 0.32 and turnable:
+        if kind < 0.38 and turnable:
             fact = rng.choice(turnable)
             return Query(fact.object, (fact.relation,), inverse=True)
         subjects = {f.subject for f in facts}
         walkable = [f for f in facts if f.object in subjects or self._onward(f)]
-        if kind < 0.62 and walkable:
+        if kind < 0.65 and walkable:
             return self._walk(rng.choice(walkable), facts)
         return Query(fact.subject, (fact.relation,))
 
