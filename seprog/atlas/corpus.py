@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from seprog.atlas.fiction import compose, counterfact, invent
+from seprog.atlas.fiction import counterfact, invent, respelt
 from seprog.atlas.wording import say_fact, say_query
 from seprog.atlas.world import Fact, Query, Relation, Split, World
 from seprog.data.documents import Document, Piece
@@ -48,7 +48,6 @@ class Corpus:
         self.chains = chains(self.world)
         self.recalls = recalls(self.world)
         self.bridges = [key for key, names in self.recalls.items() for _ in names]
-        self.real = {name for key, value in self.world.facts.items() for name in (key[1], value)}
 
     def _answer(self, query: Query) -> str:
         outcome = self.world.answer(query)
@@ -95,20 +94,9 @@ class Corpus:
         while rng.random() < 0.65 and len(facts) < 5:
             same = rng.choice(facts)
             facts.append(self._statement(beside=same if rng.random() < 0.5 else None))
-        facts = self._renamed(facts) if self.words else facts
+        if self.words:
+            facts = list(respelt(world, facts, self.words, SPLIT, rng).values())
         return list({f.key: f for f in facts if f.object != world.facts.get(f.key)}.values())
-
-    def _renamed(self, facts: Sequence[Fact]) -> list[Fact]:
-        names = dict.fromkeys(n for f in facts for n in (f.subject, f.object))
-        new = {
-            n: compose(self.words, SPLIT, self.rng)
-            for n in names
-            if n not in self.real and self.rng.random() < 0.75
-        }
-        return [
-            Fact(new.get(f.subject, f.subject), f.relation, new.get(f.object, f.object))
-            for f in facts
-        ]
 
     def _statement(self, beside: Fact | None = None) -> Fact:
         """A counterfact; beside another one, on the same subject or of the same relation."""

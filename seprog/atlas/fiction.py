@@ -7,7 +7,7 @@ real ones do, so no name of the test split is ever seen in training.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
 from seprog.atlas.world import Fact, Relation, Split, World, split_of
@@ -57,6 +57,39 @@ def invent(type_: str, split: Split, rng: random.Random) -> str:
 def compose(words: Sequence[str], split: Split, rng: random.Random) -> str:
     """A name of one or two of the words, belonging to the given split."""
     return _of_split(split, lambda: " ".join(rng.choices(words, k=rng.randint(1, 2))))
+
+
+@cache
+def real_names(world: World) -> frozenset[str]:
+    """Every name and value that the tables hold."""
+    return frozenset(name for key, value in world.facts.items() for name in (key[1], value))
+
+
+def respelt(
+    world: World, facts: Iterable[Fact], words: Sequence[str], split: Split, rng: random.Random
+) -> dict[Fact, Fact]:
+    """The facts with most of their invented names made of the words, the same name in the same way.
+
+    Args:
+        world: The tables; names that they hold stay.
+        facts: Any number of them.
+        words: See ``spellings`` of the tokenizer.
+        split: That the new names belong to.
+        rng: Source of chance.
+
+    Returns:
+        By each fact, the new one.
+    """
+    facts = list(facts)
+    new = {
+        name: compose(words, split, rng)
+        for name in dict.fromkeys(n for f in facts for n in (f.subject, f.object))
+        if name not in real_names(world) and rng.random() < 0.75
+    }
+    return {
+        f: Fact(new.get(f.subject, f.subject), f.relation, new.get(f.object, f.object))
+        for f in facts
+    }
 
 
 def _of_split(split: Split, draw: Callable[[], str]) -> str:

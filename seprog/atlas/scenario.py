@@ -14,7 +14,7 @@ from typing import Literal
 
 from seprog.atlas.corpus import chains, closed_book_queries, walk_query
 from seprog.atlas.exam import onward_queries
-from seprog.atlas.fiction import NAMERS, counterfact, invent, split_entities
+from seprog.atlas.fiction import NAMERS, counterfact, invent, respelt, split_entities
 from seprog.atlas.wording import phrasings, say_query
 from seprog.atlas.world import Fact, Key, Query, Split, World, fill
 
@@ -152,6 +152,7 @@ def make_scenario(
     rng: random.Random,
     chained: float = 0.3,
     noise: float = 0.0,
+    words: Sequence[str] = (),
 ) -> Scenario:
     """Draw edits: false facts about real subjects, facts about invented ones, and chains.
 
@@ -162,6 +163,7 @@ def make_scenario(
         rng: Source of chance.
         chained: Share of the edits that belong to chains of two to four (0 to 1).
         noise: Share of the queries whose phrasing is scrambled (0 to 1); for training only.
+        words: Words of which most of the invented names are made; empty leaves them as they are.
 
     Returns:
         The scenario, exactly ``size`` edits.
@@ -185,6 +187,10 @@ def make_scenario(
         else:
             fact = counterfact(world, world.relations[relation], split, rng)
         scenario.facts.setdefault(fact.key, fact)
+    if words:
+        new = respelt(world, scenario.facts.values(), words, split, rng)
+        scenario.facts = {f.key: f for f in new.values()}
+        scenario.chains = [tuple(new[f] for f in chain) for chain in scenario.chains]
     for fact in scenario.facts.values():
         asked = rng.random() < 0.3
         phrasing = rng.choice(phrasings(world.relations[fact.relation], split, rng, asked))

@@ -38,12 +38,15 @@ def spellings(tokenizer: PreTrainedTokenizerFast, rng: random.Random, each: int 
         each: Words drawn per token (>= 1).
 
     Returns:
-        The words that the tokenizer takes apart into the very tokens they were made of.
+        The words that the tokenizer takes apart into the very tokens they were made of; none if its
+        tokens do not show where a word begins.
     """
     texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
     texts = [t for t in texts if t.strip().isalpha() and t.isascii()]
     starts = [t for t in texts if t.startswith(" ")]
     tails = [t for t in texts if not t.startswith(" ")]
+    if not starts or not tails:
+        return []
     drawn: list[tuple[str, ...]] = [(rng.choice(starts), t) for t in tails * each]
     drawn += [(s, rng.choice(tails)) for s in starts * each]
     drawn = [p if rng.random() < 0.5 else (*p, rng.choice(tails)) for p in drawn]

@@ -15,9 +15,8 @@ from seprog.bench.classifiers import classifiers
 from seprog.bench.trials import BaseSays, EditTexts, Models, Part, Question, Trial, spread
 from seprog.data.fever import Claim, load_fever
 from seprog.training.claims import claim_examples, claim_scopes, texts
-from seprog.training.classifier import ClassifierTraining, Labelled
+from seprog.training.classifier import ClassifierTraining, Labelled, label
 from seprog.training.examples import Example
-from seprog.training.leaps import label
 from seprog.training.scopes import Scopes
 
 

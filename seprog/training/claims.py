@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from seprog.data.fever import Claim, Fever, Pair
+from seprog.training.classifier import label
 from seprog.training.examples import Example
-from seprog.training.leaps import label
 from seprog.training.scopes import Scopes, Stage
 from seprog.types import Edit
 

@@ -26,6 +26,11 @@ Labelled = tuple[str, str]
 """A text and its label."""
 
 
+def label(answer: bool) -> str:
+    """The label of a statement that holds, or does not."""
+    return "true" if answer else "false"
+
+
 @dataclass(frozen=True)
 class ClassifierTraining:
     """How a classifier is fine-tuned.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,10 +50,20 @@ class Example:
     keep: bool = False
 
 
-def atlas_examples(world: World, split: Split, rng: random.Random) -> Iterator[Example]:
-    """Examples of one split, in the proportions of ``MIX``, without end."""
+def atlas_examples(
+    world: World, split: Split, rng: random.Random, words: Sequence[str] = ()
+) -> Iterator[Example]:
+    """Examples of one split, in the proportions of ``MIX``, without end.
+
+    Args:
+        world: The tables.
+        split: Whose names and phrasings; the training split's phrasings are scrambled at times.
+        rng: Source of chance.
+        words: Words of which most of the invented names are made; empty leaves them as they are.
+    """
+    noise = NOISE if split == "train" else 0.0
     while True:
-        scenario = make_scenario(world, split, 24, rng, 0.5, NOISE if split == "train" else 0.0)
+        scenario = make_scenario(world, split, 24, rng, 0.5, noise, words)
         facts = list(scenario.facts.values())
         probes = list(scenario.in_scope(rng)) + list(scenario.near_misses(rng, facts))
         probes += list(scenario.composed(rng)) + list(scenario.composed(rng))

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from seprog.atlas.tokens import spellings
 from seprog.atlas.world import load_world
 from seprog.generator import SelfEncoder, SelfEncoderConfig
 from seprog.lm import LanguageModel
@@ -91,15 +93,19 @@ def check(
 
 
 def sources(
-    config: GeneratorTraining, data: Path | None, start: int
+    config: GeneratorTraining, data: Path | None, start: int, tokenizer: Any = None
 ) -> tuple[Iterator[Example], list[Example]]:
-    """Training examples, and held-out ones (other subjects, other phrasings)."""
+    """Training examples, and held-out ones (other subjects, other phrasings).
+
+    With a tokenizer, names in Atlas' training examples use all of its tokens.
+    """
     rng = random.Random(config.seed + start)
     held = random.Random(config.seed + 1)
     if data is not None:
         return file_examples(data, rng, False), list(islice(file_examples(data, held, True), 512))
     world = load_world()
-    return atlas_examples(world, "train", rng), list(
+    words = [] if tokenizer is None else spellings(tokenizer, rng)
+    return atlas_examples(world, "train", rng, words), list(
         islice(atlas_examples(world, "calibration", held), 512)
     )
 
@@ -150,7 +156,9 @@ def train_generator(
         state = {"step": step, "best": best, "stale": stale, **asdict(config)}
         save_checkpoint(run.checkpoint, tensors, state)
 
-    train, held = data(config.seed + start) if callable(data) else sources(config, data, start)
+    train, held = (
+        data(config.seed + start) if callable(data) else sources(config, data, start, lm.tokenizer)
+    )
     examples = with_base_answers(objective, train)
     held_out = list(with_base_answers(objective, iter(held)))
     if not saved:  # with the text kept, the start is nearly the verbatim generator: to be beaten

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from seprog.data.leapofthought import Leap, Property
+from seprog.training.classifier import label
 from seprog.training.examples import Example
 from seprog.training.scopes import Scopes, Stage
 from seprog.types import Edit
@@ -26,11 +27,6 @@ MIX: dict[Kind, float] = {
 }
 """Share of each kind of example: the statement that follows from the property; the property itself;
 the statement, with the rule told as well; the rule itself; a statement on something else."""
-
-
-def label(answer: bool) -> str:
-    """The classifier's label for a statement that holds, or does not."""
-    return "true" if answer else "false"
 
 
 def bears(premise: Property, leap: Leap) -> bool | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 import re
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
 from seprog.atlas.corpus import Corpus
+from seprog.atlas.fiction import real_names
+from seprog.atlas.scenario import make_scenario
 from seprog.atlas.tokens import spellings, train_tokenizer
 from seprog.atlas.wording import held_out, normal, say_fact
 from seprog.atlas.world import Query, load_world, split_of
@@ -165,10 +167,25 @@ def test_names_are_spelled_from_tokens_of_every_kind(tokenizer: PreTrainedTokeni
     assert len(used) > 0.7 * len(letters)
     corpus = Corpus(WORLD, random.Random(1), words=made)
     facts = [f for _ in range(300) for f in corpus._statements()]
-    invented = {n for f in facts for n in (f.subject, f.object)} - corpus.real
+    invented = {n for f in facts for n in (f.subject, f.object)} - real_names(WORLD)
     spelled = {n for n in invented if set(n.split()) <= set(made)}
-    assert 0.35 < len(spelled) / len(invented) < 0.65
+    assert 0.6 < len(spelled) / len(invented) < 0.9
     assert all(split_of(n) == "train" for n in spelled)
+
+
+def test_a_scenario_can_be_spelled_from_them_too(tokenizer: PreTrainedTokenizerFast) -> None:
+    made = spellings(tokenizer, random.Random(0))
+    scenario = make_scenario(WORLD, "train", 200, random.Random(0), 0.5, words=made)
+    assert len(scenario.facts) == 200 == len(scenario.prompts)
+    names = {n for f in scenario.facts.values() for n in (f.subject, f.object)}
+    invented = names - real_names(WORLD)
+    spelled = {n for n in invented if set(n.split()) <= set(made)}
+    assert 0.6 < len(spelled) / len(invented) < 0.9
+    assert scenario.chains
+    for chain in scenario.chains:
+        assert all(f in scenario.facts.values() for f in chain)
+        assert all(a.object == b.subject for a, b in pairwise(chain))
+    assert all(f.subject.lower() in p.lower() for f, p in scenario.prompts.items())
 
 
 def test_no_document_sees_another(rows: Rows) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from seprog.data.fever import Fever, load_fever
 from seprog.training.claims import MIX, claim_examples, claim_scopes
-from seprog.training.leaps import label
+from seprog.training.classifier import label
 from tests.data.claims import write
 
 

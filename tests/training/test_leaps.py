@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from seprog.data.leapofthought import Leap, Property, load_leaps
-from seprog.training.leaps import MIX, bears, label, leap_examples, leap_scopes
+from seprog.training.classifier import label
+from seprog.training.leaps import MIX, bears, leap_examples, leap_scopes
 from tests.data.leaps import write
 
 WING = Property("bird", "meronym", "wing", True)
