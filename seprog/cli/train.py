@@ -60,7 +60,7 @@ def generator(
     keep_text: Annotated[
         bool, typer.Option(help="Whether the text's own tokens are part of the prefix too.")
     ] = True,
-    steps: Steps = 400,
+    steps: Steps = 1000,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Examples per step.")] = 32,
     lr: Rate = 5e-4,
     keep: Annotated[
@@ -71,7 +71,7 @@ def generator(
     ] = 50,
     patience: Annotated[
         int, typer.Option(min=1, metavar="N", help="Checks without a better one before the end.")
-    ] = 4,
+    ] = 8,
     seed: Seed = 0,
     threads: Threads = 1,
 ) -> None:

@@ -48,12 +48,12 @@ class GeneratorTraining:
     summary: int = 4
     rank: int = 16
     keep_text: bool = True
-    steps: int = 400
+    steps: int = 1000
     batch: int = 32
     lr: float = 5e-4
     keep: float = 0.2
     check_every: int = 50
-    patience: int = 4
+    patience: int = 8
     seed: int = 0
     threads: int = 1
 
