@@ -173,21 +173,25 @@ class Corpus:
         return Query(fact.subject, (fact.relation,))
 
     def _onward(self, fact: Fact) -> list[str]:
-        """What the tables say about the fact's object."""
-        return self.recalls.get((fact.object, self.world.relations[fact.relation].object), [])
+        """What the tables say about the fact's object, other than what the fact itself says."""
+        found = self.recalls.get((fact.object, self.world.relations[fact.relation].object), [])
+        return [name for name in found if name != fact.relation]
 
     def _walk(self, fact: Fact, facts: Sequence[Fact]) -> Query:
         """Two hops or more from the fact, along the document's other facts where there are some."""
         by_subject = {f.subject: f for f in facts if f is not fact}
         path, end = [fact.relation], fact
         while (following := by_subject.get(end.object)) and len(path) < 4:
+            if following.relation in path:  # a kind of a kind is asked for as a kind is
+                break
             path.append(following.relation)
             end = following
         if len(path) > 1:
             length = self.rng.randint(2, len(path))
             return walk_query(self.world, fact.subject, path[:length])
-        onward = self.rng.choice(self._onward(fact))
-        return walk_query(self.world, fact.subject, [fact.relation, onward])
+        if onward := self._onward(fact):
+            path.append(self.rng.choice(onward))
+        return walk_query(self.world, fact.subject, path)
 
 
 def walk_query(world: World, start: str, path: Sequence[str]) -> Query:

@@ -40,7 +40,8 @@ def some(corpus: Corpus, count: int) -> list[Document]:
 def test_no_held_out_phrasing_is_read() -> None:
     pattern = held_out_pattern()
     assert pattern.fullmatch(normal("As its capital, Peru has"))
-    texts = [text for d in some(Corpus(WORLD, random.Random(0)), 400) for text, _ in d.pieces]
+    plain = Corpus(WORLD, random.Random(0), noise=0.0)  # of scrambled ones the wording's tests tell
+    texts = [text for d in some(plain, 400) for text, _ in d.pieces]
     asked = [t for t in texts if not t.endswith(".")]
     assert len(asked) > 1000
     assert not [t for t in asked if pattern.fullmatch(normal(t))]
