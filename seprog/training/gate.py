@@ -29,6 +29,10 @@ from seprog.training.run import Run, trapezoid
 from seprog.training.scopes import Scopes, Stage, as_edits, atlas_scopes
 from seprog.types import Edit
 
+RATE = 0.005
+"""False fires that a gate's own threshold promises in the calibration split's phrasings. It is half
+of what is wanted: in phrasings that are new again, twice as many were seen."""
+
 
 @dataclass(frozen=True)
 class GateTraining:
@@ -282,7 +286,7 @@ def train_gate(
     gate.requires_grad_(False)
     gate.config = replace(gate.config, floor=fit_floor(gate, asked))
     if calibrate is None:
-        report = calibrate_on_scenario(gate, edits=1000, rate=0.01, seed=config.seed + 1)
+        report = calibrate_on_scenario(gate, edits=1000, rate=RATE, seed=config.seed + 1)
     else:
         report = calibrate(gate)
     run.report(config.steps, **report)
