@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import statistics
 import time
@@ -18,7 +17,7 @@ from rich.table import Table
 from seprog.atlas.scenario import Probe, Scenario, make_scenario
 from seprog.atlas.world import Fact, load_world
 from seprog.bench.metrics import OUT_OF_SCOPE, Record, score
-from seprog.bench.provenance import provenance
+from seprog.bench.results import provenance, save
 from seprog.editor import Editor
 from seprog.errors import InputError
 from seprog.generator import VerbatimGenerator
@@ -78,13 +77,7 @@ def evaluate(
         **provenance(),
         "results": results,
     }
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=1) + "\n")
-    if answers is not None:
-        answers.parent.mkdir(parents=True, exist_ok=True)
-        with answers.open("w") as file:
-            file.writelines(json.dumps(r.row(), ensure_ascii=False) + "\n" for r in records)
+    save(result, out, [r.row() for r in records], answers)
     return result
 
 

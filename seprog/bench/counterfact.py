@@ -15,6 +15,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
+from seprog.bench.metrics import normalise
 from seprog.bench.trials import BaseSays, EditTexts, Models, Part, Question, Trial, spread
 from seprog.data.byte_pairs import byte_pairs
 from seprog.data.cases import Case, load_cases
@@ -22,7 +23,7 @@ from seprog.errors import InputError
 from seprog.lm import CausalLM
 from seprog.training.causal import CausalTraining, train_causal
 from seprog.training.examples import Example
-from seprog.training.facts import Fact, FactCorpus, fact_examples, fact_scopes
+from seprog.training.facts import Fact, FactCorpus, fact_examples, fact_scopes, mentions
 from seprog.training.scopes import Scopes
 
 PARTS = ("test", "far", "calibration", "train")
@@ -135,9 +136,7 @@ class CounterFact:
             for start in range(0, len(asked), 128):
                 part = asked[start : start + 128]
                 said = lm.generate([p for p, _ in part], max_new_tokens=16)
-                right += sum(
-                    s.strip().removesuffix(".") == a for s, (_, a) in zip(said, part, strict=True)
-                )
+                right += sum(normalise(s) == a for s, (_, a) in zip(said, part, strict=True))
             found[name] = right / max(1, len(asked))
         return found
 
@@ -179,7 +178,7 @@ class CounterFact:
             Question("near_miss", p)
             for f in facts
             for p in f.near
-            if not any(subject in p for subject in subjects)  # in scope of another edit
+            if not mentions(p, subjects)  # in scope of another edit
         ]
         about: dict[EditTexts, list[Question]] = {}
         for fact in facts:

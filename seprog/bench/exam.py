@@ -10,7 +10,7 @@ from seprog.atlas.world import load_world
 from seprog.batching import batches
 from seprog.bench.atlas import LONGEST_ANSWER
 from seprog.bench.metrics import normalise
-from seprog.bench.provenance import provenance
+from seprog.bench.results import provenance
 from seprog.gate import wilson
 from seprog.lm import LanguageModel
 

@@ -7,7 +7,6 @@ occur nowhere else.
 
 from __future__ import annotations
 
-import json
 import random
 import statistics
 from collections import defaultdict
@@ -22,15 +21,15 @@ from rich.progress import track
 from rich.table import Table
 
 from seprog.bench.metrics import Record, score
-from seprog.bench.provenance import provenance
+from seprog.bench.results import provenance, save
 from seprog.editor import Editor
-from seprog.gate import ScopeGate, fit_threshold, wilson
-from seprog.generator import PromptGenerator, SelfEncoder, VerbatimGenerator
+from seprog.gate import ScopeGate
+from seprog.generator import SelfEncoder, VerbatimGenerator
 from seprog.lm import LanguageModel
 from seprog.memory import Memory
 from seprog.text_encoder import TextEncoder
 from seprog.training.examples import Example
-from seprog.training.gate import GateTraining, train_gate
+from seprog.training.gate import GateTraining, calibrate, train_gate
 from seprog.training.generator import GeneratorTraining, train_generator
 from seprog.training.scopes import Scopes
 from seprog.types import Edit, Prefix
@@ -200,13 +199,7 @@ def evaluate(
         "results": results,
         "summary": summary(results),
     }
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=1) + "\n")
-    if answers is not None:
-        answers.parent.mkdir(parents=True, exist_ok=True)
-        with answers.open("w") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    save(result, out, rows, answers)
     return result
 
 
@@ -216,7 +209,7 @@ def _watch(trials: list[Trial], title: str, progress: bool) -> Any:
 
 
 def _reply(
-    lm: LanguageModel, texts: Sequence[str], prefixes: Sequence[Prefix | None] | None = None
+    lm: LanguageModel, texts: Sequence[str], prefixes: Sequence[Prefix] | None = None
 ) -> list[str]:
     found: list[str] = []
     for start in range(0, len(texts), 64):
@@ -243,35 +236,21 @@ def _gate(task: Task, work: Path, how: GateTraining) -> ScopeGate:
             work / f"gate-{how.seed}.run",
             how,
             asked=[task.scopes(how.edits, rng) for _ in range(how.scenarios)],
-            calibrate=lambda gate: calibrate(gate, task.calibration(random.Random(how.seed + 1))),
+            calibrate=lambda gate: _calibrate(gate, task.calibration(random.Random(how.seed + 1))),
         )
     return ScopeGate.from_pretrained(folder, TextEncoder())
 
 
-def calibrate(gate: ScopeGate, trial: Trial) -> dict[str, float]:
-    """Fit the gate's threshold on a memory and what is out of its scope.
+def _statements(memory: Sequence[EditTexts]) -> list[str]:
+    """What a memory says, each statement once."""
+    return list(dict.fromkeys(s for edit in memory for s in edit))
 
-    Returns:
-        The threshold, the share of questions out of scope that fire at it with its upper bound,
-        and the share of those in scope for which every edit needed fires.
-    """
-    statements = list(dict.fromkeys(s for edit in trial.memory for s in edit))
-    shelf = gate.shelf([Edit(s, id=s) for s in statements])
+
+def _calibrate(gate: ScopeGate, trial: Trial) -> dict[str, float]:
+    edits = [Edit(s, id=s) for s in _statements(trial.memory)]
     outside = [q.text for q in trial.questions if not q.needed]
-    inside = [q for q in trial.questions if q.needed]
-    highest = gate.highest(outside, shelf)
-    gate.calibration = fit_threshold(highest, RATE, len(statements), gate.fingerprint)
-    decisions = gate.decide([q.text for q in inside], shelf)
-    hits = [
-        set(q.needed) <= {e.id for e in d.fired} for q, d in zip(inside, decisions, strict=True)
-    ]
-    observed = gate.calibration.observed
-    return {
-        "threshold": gate.calibration.threshold,
-        "false_fire": observed,
-        "false_fire_high": wilson(observed * len(outside), len(outside))[1],
-        "fired_rightly": sum(hits) / len(hits),
-    }
+    inside = [(q.text, set(q.needed)) for q in trial.questions if q.needed]
+    return calibrate(gate, edits, outside, inside, RATE)
 
 
 def _answers(
@@ -282,30 +261,31 @@ def _answers(
     generator: SelfEncoder,
 ) -> Iterator[Record]:
     """Every question of a trial, answered by every method."""
-    questions = trial.questions
+    questions, base = trial.questions, models.base
     texts = [q.text for q in questions]
-    context = [" ".join([*q.needed, q.text]) for q in questions]
-    base = models.base
-    said = {"none": list(own), "in_context_oracle": _reply(base, context)}
-    if models.reader is not None:  # it answers with edits only
-        read = _reply(models.reader, context)
-        needed = [bool(q.needed) for q in questions]
-        said["reader_oracle"] = [r if n else o for r, n, o in zip(read, needed, own, strict=True)]
-    statements = list(dict.fromkeys(s for edit in trial.memory for s in edit))
-    fired: dict[str, list[EditTexts]] = {}
-    generators: dict[str, PromptGenerator] = {
-        "verbatim": VerbatimGenerator(base),
-        "seprog": generator,
-    }
-    for name, one in generators.items():
-        editor = Editor(base, gate, one, Memory(":memory:"))
-        editor.edit_many([{"statement": s} for s in statements])
-        decisions = editor.explain_many(texts)
-        said[name] = editor.answer(decisions)
-        fired[name] = [tuple(e.statement for e in d.fired) for d in decisions]
+    inside = [i for i, q in enumerate(questions) if q.needed]
+
+    def oracle(replies: Sequence[str]) -> list[str]:
+        """Replies in scope; out of it nothing is put before the base model."""
+        found = list(own)
+        for i, reply in zip(inside, replies, strict=True):
+            found[i] = reply
+        return found
+
+    context = [" ".join([*questions[i].needed, texts[i]]) for i in inside]
+    said = {"none": list(own), "in_context_oracle": oracle(_reply(base, context))}
+    if models.reader is not None:
+        said["reader_oracle"] = oracle(_reply(models.reader, context))
+    editor = Editor(base, gate, generator, Memory(":memory:"))
+    statements = _statements(trial.memory)
+    editor.edit_many([{"statement": s} for s in statements])
+    decisions = editor.explain_many(texts)
+    said["seprog"] = editor.answer(decisions)
+    said["verbatim"] = Editor(base, gate, VerbatimGenerator(base), editor.memory).answer(decisions)
+    fired = [tuple(e.statement for e in d.fired) for d in decisions]
     single = dict(zip(statements, generator.prefixes([Edit(s) for s in statements]), strict=True))
-    right = [Prefix.join([single[s] for s in q.needed]) if q.needed else None for q in questions]
-    said["seprog_oracle"] = _reply(base, texts, right)
+    right = [Prefix.join([single[s] for s in questions[i].needed]) for i in inside]
+    said["seprog_oracle"] = oracle(_reply(base, [texts[i] for i in inside], right))
     for name in (m for m in METHODS if m in said):
         for i, q in enumerate(questions):
             yield Record(
@@ -317,7 +297,7 @@ def _answers(
                 own[i] if q.answer is None else q.answer,
                 said[name][i],
                 q.needed,
-                fired[name][i] if name in fired else (),
+                fired[i] if name in GATED else (),
             )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from seprog.data.documents import Document, Piece
@@ -84,7 +84,7 @@ class FactCorpus:
         pieces: list[Piece] = []
         for fact, answer in given.items():
             pieces.append((f"{rng.choice(fact.prompts)} {answer}.", False))
-        silent = {fact.subject for fact in told}
+        subjects = {fact.subject for fact in told}
         for _ in range(rng.randint(3, 6)):
             fact = rng.choice(told)
             prompt, answer = rng.choice(fact.prompts), given[fact]
@@ -92,10 +92,15 @@ class FactCorpus:
                 prompt, answer = self.closed[rng.randrange(len(self.closed))]
                 if fact.near and rng.random() < 0.5:
                     prompt, answer = rng.choice(fact.near), fact.answer
-                if any(subject in prompt for subject in silent):
+                if mentions(prompt, subjects):
                     continue
             pieces += [(prompt, False), (f"{answer}.", True)]
         return Document(pieces)
+
+
+def mentions(prompt: str, subjects: Iterable[str]) -> bool:
+    """Whether a prompt names any of the subjects."""
+    return any(subject in prompt for subject in subjects)
 
 
 def answers_by_group(facts: Sequence[Fact]) -> dict[str, list[str]]:
@@ -133,7 +138,7 @@ def fact_examples(facts: Sequence[Fact], rng: random.Random) -> Iterator[Example
             other = rng.choice(facts)
             pool = fact.near if fact.near and rng.random() < 0.5 else other.prompts
             prompt = rng.choice(pool)
-            if not any(subject in prompt for subject in subjects):
+            if not mentions(prompt, subjects):
                 yield Example(tuple(edits), prompt, None, "unrelated")
             continue
         prompt = rng.choice(fact.prompts)
@@ -160,10 +165,6 @@ def fact_scopes(facts: Sequence[Fact], edits: int, rng: random.Random) -> Scopes
     subjects = {fact.subject for fact in chosen}
     stages = [Stage(p, p, (known[f],), True) for f in chosen for p in f.prompts]
     outside = [p for f in chosen for p in f.near[:2]] + [rng.choice(f.prompts) for f in others]
-    stages += [Stage(p, p) for p in outside if not _about(p, subjects)]
+    stages += [Stage(p, p) for p in outside if not mentions(p, subjects)]
     rng.shuffle(stages)
     return Scopes(list(known.values()), stages)
-
-
-def _about(prompt: str, subjects: set[str]) -> bool:
-    return any(subject in prompt for subject in subjects)

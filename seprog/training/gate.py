@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seprog.atlas.scenario import Probe, Scenario, make_scenario
-from seprog.atlas.world import Fact, Split, load_world
-from seprog.gate import GateConfig, ScopeGate, Shelf, fit_threshold, wilson
+from seprog.atlas.scenario import Scenario, make_scenario
+from seprog.atlas.world import Split, load_world
+from seprog.gate import GateConfig, ScopeGate, fit_threshold, wilson
 from seprog.text_encoder import TextEncoder
 from seprog.training.checkpoint import (
     load_checkpoint,
@@ -323,34 +323,51 @@ def calibrate_on_scenario(
     """Fit the gate's own threshold on subjects and phrasings that nothing was trained on.
 
     Returns:
-        The threshold, and the shares of out-of-scope and in-scope first hops that fire at it.
+        As ``calibrate``.
     """
     rng = random.Random(seed)
     scenario = make_scenario(load_world(), split, edits, rng)
     known = as_edits(scenario)
-    shelf = gate.shelf(list(known.values()))
-    facts = list(scenario.facts.values())
+    facts = list(known)
     outside = [p.prompt for p in scenario.near_misses(rng, facts)]
     outside += [p.prompt for p in scenario.far(rng, edits // 2)]
-    gate.calibration = fit_threshold(gate.highest(outside, shelf), rate, edits, gate.fingerprint)
     inside = list(scenario.in_scope(rng, rng.sample(facts, min(300, len(facts)))))
     inside += scenario.composed(rng)
-    right = right_fires(gate, shelf, known, inside)
+    needed = [(p.prompt, {known[f].id for f in p.used}) for p in inside]
+    return calibrate(gate, list(known.values()), outside, needed, rate)
+
+
+def calibrate(
+    gate: ScopeGate,
+    edits: Sequence[Edit],
+    outside: Sequence[str],
+    inside: Sequence[tuple[str, set[str]]],
+    rate: float,
+) -> dict[str, float]:
+    """Fit the gate's threshold on a memory, and see how well it does there.
+
+    Args:
+        gate: Its calibration is set.
+        edits: The memory, with ids.
+        outside: Queries out of its scope.
+        inside: Queries in its scope, each with the ids of all edits that it rests on.
+        rate: Promised share of false fires (0 to 1, exclusive).
+
+    Returns:
+        The threshold, the share of queries out of scope that fire at it with its upper bound, and
+        the share of those in scope for which every edit needed fires.
+    """
+    shelf = gate.shelf(edits)
+    highest = gate.highest(outside, shelf)
+    gate.calibration = fit_threshold(highest, rate, len(edits), gate.fingerprint)
+    decisions = gate.decide([query for query, _ in inside], shelf)
+    hits = [
+        needed <= {e.id for e in d.fired} for (_, needed), d in zip(inside, decisions, strict=True)
+    ]
+    observed = gate.calibration.observed
     return {
         "threshold": gate.calibration.threshold,
-        "false_fire": gate.calibration.observed,
-        "false_fire_high": wilson(gate.calibration.observed * len(outside), len(outside))[1],
-        "fired_rightly": right,
+        "false_fire": observed,
+        "false_fire_high": wilson(observed * len(outside), len(outside))[1],
+        "fired_rightly": sum(hits) / len(hits),
     }
-
-
-def right_fires(
-    gate: ScopeGate, shelf: Shelf, known: dict[Fact, Edit], probes: Sequence[Probe]
-) -> float:
-    """Share of in-scope probes for which every edit that they rest on fires."""
-    decisions = gate.decide([p.prompt for p in probes], shelf)
-    right = [
-        {known[f].id for f in p.used} <= {e.id for e in d.fired}
-        for p, d in zip(probes, decisions, strict=True)
-    ]
-    return sum(right) / len(right)

@@ -6,6 +6,7 @@ In scope the right answer is to become likely; out of scope the base model's own
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -114,7 +115,55 @@ class Batch:
     keep: Bool[Tensor, " batch"]
 
 
-class Continuation:
+@dataclass(frozen=True)
+class Asked:
+    """Examples as the model reads them with their edits in force.
+
+    Args:
+        logits: Per place of the answer that is predicted.
+        wanted: The right token or label of each place.
+        real: Where there is one.
+        base: Rows to the unedited model's logits for them.
+    """
+
+    logits: Float[Tensor, "batch places classes"]
+    wanted: Int[Tensor, "batch places"]
+    real: Bool[Tensor, "batch places"]
+    base: Callable[[Bool[Tensor, " batch"]], Tensor]
+
+
+class _Reading(ABC):
+    """What the objectives have in common, given how a kind of model is asked."""
+
+    lm: LanguageModel
+
+    @abstractmethod
+    def ask(self, generator: SelfEncoder, examples: Sequence[Example]) -> Asked:
+        """The examples, all with answers, read with their edits in force."""
+
+    def losses(self, generator: SelfEncoder, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """Mean over the places of the answers; see ``Objective``."""
+        asked = self.ask(generator, examples)
+        stays = torch.tensor([e.keep for e in examples], device=self.lm.device)
+        learn, keep = asked.real & ~stays[:, None], asked.real & stays[:, None]
+        found: dict[str, Tensor] = {}
+        if learn.any():
+            entropy = torch.nn.functional.cross_entropy
+            found["learn"] = entropy(asked.logits[learn].float(), asked.wanted[learn])
+        if keep.any():
+            with torch.no_grad():
+                base = asked.base(stays)
+            found["keep"] = divergence(base[keep[stays]], asked.logits[keep])
+        return found
+
+    @torch.no_grad()
+    def hits(self, generator: SelfEncoder, examples: Sequence[Example]) -> list[bool]:
+        """Whether every token of the answer and of its end, or the label, is the likeliest."""
+        asked = self.ask(generator, examples)
+        return ((asked.logits.argmax(-1) == asked.wanted) | ~asked.real).all(dim=1).tolist()
+
+
+class Continuation(_Reading):
     """Causal language models: the prompt is gone on with by the answer.
 
     Args:
@@ -122,7 +171,7 @@ class Continuation:
     """
 
     def __init__(self, lm: CausalLM) -> None:
-        self.lm = lm
+        self.lm: CausalLM = lm
 
     def base_answers(self, prompts: Sequence[str]) -> list[str]:
         """What the unedited model goes on with."""
@@ -142,34 +191,19 @@ class Continuation:
         answer = torch.arange(ids.shape[1], device=lm.device)[None] >= ids.shape[1] - count
         return Batch(ids, mask, answer, torch.tensor([e.keep for e in examples], device=lm.device))
 
-    def losses(self, generator: SelfEncoder, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """Per token of the answers."""
-        batch = self.collate(examples)
-        prefixes = join_prefixes(generator, examples)
-        logits = self.lm.forward(batch.ids, batch.mask, prefixes)[:, :-1]
-        targets, answer = batch.ids[:, 1:], batch.answer[:, 1:]
-        learn, keep = answer & ~batch.keep[:, None], answer & batch.keep[:, None]
-        found: dict[str, Tensor] = {}
-        if learn.any():
-            entropy = torch.nn.functional.cross_entropy
-            found["learn"] = entropy(logits[learn].float(), targets[learn])
-        if keep.any():
-            with torch.no_grad():
-                base = self.lm.forward(batch.ids[batch.keep], batch.mask[batch.keep])[:, :-1]
-            found["keep"] = divergence(base[keep[batch.keep]], logits[keep])
-        return found
-
-    @torch.no_grad()
-    def hits(self, generator: SelfEncoder, examples: Sequence[Example]) -> list[bool]:
-        """Whether every token of the answer, and of its end, is the likeliest."""
-        batch = self.collate(examples)
-        prefixes = join_prefixes(generator, examples)
-        logits = self.lm.forward(batch.ids, batch.mask, prefixes)[:, :-1]
-        hit = (logits.argmax(-1) == batch.ids[:, 1:]) | ~batch.answer[:, 1:]
-        return hit.all(dim=1).tolist()
+    def ask(self, generator: SelfEncoder, examples: Sequence[Example]) -> Asked:
+        """Each token of the answer is predicted at the one before it."""
+        lm, batch = self.lm, self.collate(examples)
+        logits = lm.forward(batch.ids, batch.mask, join_prefixes(generator, examples))[:, :-1]
+        return Asked(
+            logits,
+            batch.ids[:, 1:],
+            batch.answer[:, 1:],
+            lambda rows: lm.forward(batch.ids[rows], batch.mask[rows])[:, :-1],
+        )
 
 
-class Translation:
+class Translation(_Reading):
     """Sequence-to-sequence models: the encoder reads the prompt, the decoder writes the answer.
 
     Args:
@@ -177,7 +211,7 @@ class Translation:
     """
 
     def __init__(self, lm: Seq2SeqLM) -> None:
-        self.lm = lm
+        self.lm: Seq2SeqLM = lm
 
     def base_answers(self, prompts: Sequence[str]) -> list[str]:
         """What the unedited model writes."""
@@ -192,44 +226,22 @@ class Translation:
         ids, mask = lm.tokens.pad(rows, lm.device)
         return ids, mask.bool()
 
-    def _logits(
-        self, generator: SelfEncoder, examples: Sequence[Example]
-    ) -> tuple[Tensor, Callable[[Bool[Tensor, " batch"]], Tensor], Ids, Bool[Tensor, "batch time"]]:
-        """Logits with the edits in force; a function to those of some rows without; answers."""
+    def ask(self, generator: SelfEncoder, examples: Sequence[Example]) -> Asked:
+        """Each token of the answer is predicted from those before it."""
         lm = self.lm
         ids, mask = lm.tokens.pad(lm.tokens.encode([e.prompt for e in examples]), lm.device)
         answers, real = self._written(examples)
         read = lm.shifted(answers)
         prefixes = join_prefixes(generator, examples)
-        logits = lm.forward(ids, mask, prefixes, decoder_input_ids=read)
-
-        def base(rows: Bool[Tensor, " batch"]) -> Tensor:
-            with torch.no_grad():
-                return lm.forward(ids[rows], mask[rows], decoder_input_ids=read[rows])
-
-        return logits, base, answers, real
-
-    def losses(self, generator: SelfEncoder, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """Per token of the answers."""
-        logits, base, answers, real = self._logits(generator, examples)
-        stays = torch.tensor([e.keep for e in examples], device=self.lm.device)
-        learn, keep = real & ~stays[:, None], real & stays[:, None]
-        found: dict[str, Tensor] = {}
-        if learn.any():
-            entropy = torch.nn.functional.cross_entropy
-            found["learn"] = entropy(logits[learn].float(), answers[learn])
-        if keep.any():
-            found["keep"] = divergence(base(stays)[keep[stays]], logits[keep])
-        return found
-
-    @torch.no_grad()
-    def hits(self, generator: SelfEncoder, examples: Sequence[Example]) -> list[bool]:
-        """Whether every token of the answer, and of its end, is the likeliest."""
-        logits, _, answers, real = self._logits(generator, examples)
-        return ((logits.argmax(-1) == answers) | ~real).all(dim=1).tolist()
+        return Asked(
+            lm.forward(ids, mask, prefixes, decoder_input_ids=read),
+            answers,
+            real,
+            lambda rows: lm.forward(ids[rows], mask[rows], decoder_input_ids=read[rows]),
+        )
 
 
-class Classification:
+class Classification(_Reading):
     """Sequence classifiers: the answer is a label.
 
     Args:
@@ -246,45 +258,31 @@ class Classification:
                 "a sequence classifier",
                 "Leave --generator out: the verbatim one needs no training",
             )
-        self.lm = lm
+        self.lm: EncoderModel = lm
 
     def base_answers(self, prompts: Sequence[str]) -> list[str]:
         """The unedited model's labels."""
         return self.lm.reply(prompts)
 
-    def _logits(
-        self, generator: SelfEncoder, examples: Sequence[Example]
-    ) -> tuple[Float[Tensor, "n labels"], Int[Tensor, " n"], tuple[Tensor, Tensor]]:
-        """Logits with the edits in force, labels wanted, and the prompts as ids and mask."""
-        labels = {name: i for i, name in enumerate(self.lm.labels)}
+    def ask(self, generator: SelfEncoder, examples: Sequence[Example]) -> Asked:
+        """One place per text, for its label.
+
+        Raises:
+            InputError: If an answer is none of the model's labels.
+        """
+        lm = self.lm
+        labels = {name: i for i, name in enumerate(lm.labels)}
         if unknown := [e.answer for e in examples if e.answer not in labels]:
             raise InputError(
                 f"The answer {unknown[0]!r} came",
                 f"one of the model's labels: {', '.join(labels)}",
                 "Correct the answer",
             )
-        prompts = self.lm.tokens.encode([e.prompt for e in examples])
-        ids, mask = self.lm.tokens.pad(prompts, self.lm.device)
-        logits = self.lm.forward(ids, mask, join_prefixes(generator, examples)).float()
-        wanted = torch.tensor([labels[str(e.answer)] for e in examples], device=self.lm.device)
-        return logits, wanted, (ids, mask)
-
-    def losses(self, generator: SelfEncoder, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """Per example."""
-        logits, wanted, (ids, mask) = self._logits(generator, examples)
-        keep = torch.tensor([e.keep for e in examples], device=self.lm.device)
-        found: dict[str, Tensor] = {}
-        if not keep.all():
-            entropy = torch.nn.functional.cross_entropy
-            found["learn"] = entropy(logits[~keep], wanted[~keep])
-        if keep.any():
-            with torch.no_grad():
-                base = self.lm.forward(ids[keep], mask[keep])
-            found["keep"] = divergence(base, logits[keep])
-        return found
-
-    @torch.no_grad()
-    def hits(self, generator: SelfEncoder, examples: Sequence[Example]) -> list[bool]:
-        """Whether the label is the likeliest."""
-        logits, wanted, _ = self._logits(generator, examples)
-        return (logits.argmax(-1) == wanted).tolist()
+        ids, mask = lm.tokens.pad(lm.tokens.encode([e.prompt for e in examples]), lm.device)
+        wanted = torch.tensor([[labels[str(e.answer)]] for e in examples], device=lm.device)
+        return Asked(
+            lm.forward(ids, mask, join_prefixes(generator, examples))[:, None],
+            wanted,
+            torch.ones_like(wanted, dtype=torch.bool),
+            lambda rows: lm.forward(ids[rows], mask[rows])[:, None],
+        )

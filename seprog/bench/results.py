@@ -1,0 +1,63 @@
+"""Results: what they were made with, and how they are kept."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from seprog import __version__
+
+
+def save(
+    result: Mapping[str, Any],
+    out: Path | None,
+    rows: Iterable[Mapping[str, Any]],
+    answers: Path | None,
+) -> None:
+    """Write a result and the answers behind it, where they are wanted.
+
+    Args:
+        result: The figures.
+        out: Where they go, as JSON; ``None``: nowhere.
+        rows: Every single answer.
+        answers: Where they go, as JSON lines; ``None``: nowhere.
+    """
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(result, indent=1) + "\n")
+    if answers is not None:
+        answers.parent.mkdir(parents=True, exist_ok=True)
+        with answers.open("w") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def provenance() -> dict[str, Any]:
+    """Versions and commit that a result was made with."""
+    versions = {
+        "seprog": __version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+    }
+    return {"versions": versions, "commit": _commit()}
+
+
+def _commit() -> str:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
