@@ -30,7 +30,7 @@ def build(
         int, typer.Option(min=32, metavar="N", help="Hidden size; heads are 32 wide.")
     ] = 192,
     layers: Annotated[int, typer.Option(min=1, metavar="N", help="Transformer layers.")] = 12,
-    steps: Steps = 12000,
+    steps: Steps = 16000,
     rows: Annotated[int, typer.Option(min=1, metavar="N", help="Rows per step.")] = 12,
     length: Annotated[int, typer.Option(min=1, metavar="N", help="Tokens per row.")] = 256,
     lr: Rate = 4e-3,
@@ -38,6 +38,10 @@ def build(
         float,
         typer.Option(min=0.01, max=1.0, metavar="X", help="Share of the steps in which lr falls."),
     ] = 0.7,
+    again: Annotated[
+        int,
+        typer.Option(min=0, max=5, metavar="N", help="Times lr rises and falls again; averaged."),
+    ] = 2,
     open_book: Annotated[
         float, typer.Option(min=0.0, max=1.0, metavar="X", help="Share of open-book documents.")
     ] = 0.3,
@@ -51,6 +55,9 @@ def build(
     seed: Seed = 0,
     threads: Threads = 2,
     bf16: Bf16 = True,
+    compile: Annotated[
+        bool, typer.Option(help="Compile the layers, where there is a C++ compiler.")
+    ] = True,
 ) -> None:
     """Train Atlas from its tables; hours on two cores."""
     from seprog.atlas.build import AtlasConfig
@@ -65,10 +72,12 @@ def build(
         length=length,
         lr=lr,
         decay=decay,
+        again=again,
         open_book=open_book,
         seed=seed,
         threads=threads,
         bf16=bf16,
+        compile=compile,
     )
     train(out, run_folder(out, run), config, start_from)
     wrote(out, f"--model {out}")

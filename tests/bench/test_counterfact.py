@@ -26,7 +26,15 @@ CONFIG = CounterFactBench(
     sizes=(2, 0),
     few=4,
     model=CausalTraining(
-        vocabulary=300, width=32, layers=1, steps=3, rows=2, length=96, threads=1, bf16=False
+        vocabulary=300,
+        width=32,
+        layers=1,
+        steps=3,
+        rows=2,
+        length=96,
+        threads=1,
+        bf16=False,
+        compile=False,
     ),
 )
 
