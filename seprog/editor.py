@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import unicodedata
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -430,7 +431,9 @@ class Editor:
 
 
 def _bare(text: str) -> str:
-    return "".join(text.split())
+    """Without what a tokenizer may leave out on purpose: spaces, case and accents."""
+    letters = unicodedata.normalize("NFKD", "".join(text.split()).casefold())
+    return "".join(c for c in letters if not unicodedata.combining(c))
 
 
 def _check_query(query: str) -> None:

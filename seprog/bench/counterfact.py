@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
-from seprog.bench.metrics import normalise
-from seprog.bench.trials import BaseSays, EditTexts, Models, Part, Question, Trial, spread
+from seprog.bench.facts import FactEditing, FactParts, known_share
+from seprog.bench.trials import Models
 from seprog.data.byte_pairs import byte_pairs
 from seprog.data.cases import Case, load_cases
 from seprog.errors import InputError
 from seprog.lm import CausalLM
 from seprog.training.causal import CausalTraining, train_causal
-from seprog.training.examples import Example
-from seprog.training.facts import Fact, FactCorpus, fact_examples, fact_scopes, mentions
-from seprog.training.scopes import Scopes
+from seprog.training.facts import Fact, FactCorpus
 
 PARTS = ("test", "far", "calibration", "train")
 """In the order in which they are filled, from the full records on."""
@@ -59,7 +57,7 @@ class CounterFactBench:
     )
 
 
-class CounterFact:
+class CounterFact(FactEditing):
     """The task.
 
     Args:
@@ -86,108 +84,44 @@ class CounterFact:
             fact = _fact(case, self.config.neighbours)
             targets[fact.prompts[0]] = case.edits[0].target
             parts[part].append(fact)
-        self.test, self.far, self.dev, self.train = (parts[name] for name in PARTS)
-        self.targets = targets
+        test, far, dev, train = (parts[name] for name in PARTS)
+        near = {f.prompts[0]: f.near for f in (*test, *dev)}
+        given = FactParts(train, dev, test, far, targets, near)
+        super().__init__(given, self.config.sizes, self.config.few)
 
     def models(self, work: Path) -> Models:
         """The base model; it has no reading twin, for it reads itself."""
-        how = self.config.model
+        parts, folder = self.parts, work / "base"
+        asked = [*parts.test, *parts.far, *parts.dev]
         known = [
-            *self.train,
-            *(Fact(f.subject, f.prompts[:1], f.answer, f.group, f.near) for f in self._asked()),
+            *parts.train,
+            *(Fact(f.subject, f.prompts[:1], f.answer, f.group, f.near) for f in asked),
         ]
-        folder = work / "base"
         if not (folder / "training.json").exists():
-            tokenizer = self._tokenizer(work, known)
             train_causal(
                 folder,
                 work / "base.run",
-                how,
+                self.config.model,
                 lambda seed: FactCorpus(
-                    known, self.train, random.Random(seed), self.config.open_book
+                    known, parts.train, random.Random(seed), self.config.open_book
                 ),
-                tokenizer,
+                self._tokenizer(work, known),
             )
         lm = CausalLM.from_pretrained(str(folder), "float32")
         note = work / "base.json"
         if not note.exists():
-            note.write_text(json.dumps(self._knows(lm)))
+            near = [(p, f.answer) for f in parts.test for p in f.near]
+            records = known_share(lm, [(f.prompts[0], f.answer) for f in parts.test])
+            note.write_text(json.dumps({"records": records, "neighbours": known_share(lm, near)}))
         return Models(lm, None, json.loads(note.read_text()))
-
-    def _asked(self) -> list[Fact]:
-        return [*self.test, *self.far, *self.dev]
 
     def _tokenizer(self, work: Path, known: Sequence[Fact]) -> PreTrainedTokenizerFast:
         path = work / "base.run" / "tokenizer"
         if not path.exists():
             texts = [f"{p} {f.answer}." for f in known for p in (*f.prompts, *f.near)]
-            texts += [f.stated(self.targets[f.prompts[0]]) for f in known]
+            texts += [f.stated(self.parts.targets.get(f.prompts[0], f.answer)) for f in known]
             byte_pairs(iter(texts), self.config.model.vocabulary).save_pretrained(path)
         return PreTrainedTokenizerFast.from_pretrained(path)
-
-    def _knows(self, lm: CausalLM) -> dict[str, float]:
-        """Share of the test records, and of their neighbours, that it answers rightly."""
-        found = {}
-        for name, asked in (
-            ("records", [(f.prompts[0], f.answer) for f in self.test]),
-            ("neighbours", [(p, f.answer) for f in self.test for p in f.near]),
-        ):
-            right = 0
-            for start in range(0, len(asked), 128):
-                part = asked[start : start + 128]
-                said = lm.generate([p for p, _ in part], max_new_tokens=16)
-                right += sum(normalise(s) == a for s, (_, a) in zip(said, part, strict=True))
-            found[name] = right / max(1, len(asked))
-        return found
-
-    def examples(self, part: Part, rng: random.Random) -> Iterator[Example]:
-        """Of the part's own records."""
-        return fact_examples(self.train if part == "train" else self.dev, rng)
-
-    def scopes(self, edits: int, rng: random.Random) -> Scopes:
-        """Of the training records."""
-        return fact_scopes(self.train, edits, rng)
-
-    def calibration(self, rng: random.Random) -> Trial:
-        """Half of the calibration records edited, the other half and all neighbours asked."""
-        order = rng.sample(self.dev, len(self.dev))
-        half = len(order) // 2
-        others = [Question("far", f.prompts[0]) for f in order[half:]]
-        [trial] = self._trials("calibration", 0, order[:half], others, rng)
-        return trial
-
-    def trials(self, seed: int, base_says: BaseSays) -> Iterator[Trial]:
-        """Test records edited, so many at a time."""
-        rng = random.Random(seed)
-        order = rng.sample(self.test, len(self.test))
-        far = [Question("far", f.prompts[0]) for f in self.far]
-        for size in self.config.sizes:
-            count = self.config.few if 0 < size < self.config.few else len(order)
-            yield from self._trials("edit", size, order[:count], far, rng)
-
-    def _trials(
-        self,
-        protocol: str,
-        size: int,
-        facts: Sequence[Fact],
-        far: Sequence[Question],
-        rng: random.Random,
-    ) -> Iterator[Trial]:
-        subjects = {f.subject for f in facts}
-        near = [
-            Question("near_miss", p)
-            for f in facts
-            for p in f.near
-            if not mentions(p, subjects)  # in scope of another edit
-        ]
-        about: dict[EditTexts, list[Question]] = {}
-        for fact in facts:
-            target = self.targets[fact.prompts[0]]
-            told = (fact.stated(target),)
-            rewrite, *others = fact.prompts
-            about[told] = [Question("rewrite", rewrite, target, told)]
-            about[told] += [Question("paraphrase", p, target, told) for p in others]
-        yield from spread(protocol, size, about, [*near, *far], rng)
 
 
 def _cases(folder: Path) -> list[Case]:

@@ -1,4 +1,4 @@
-"""Rows of JSON files, plain or gzipped, with the number of the row in every error."""
+"""Rows of files, plain or gzipped, with the number of the row in every error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def read_rows(path: Path, parse: Callable[[dict[str, Any]], T], form: str) -> list[T]:
-    """Every row of a file, parsed.
+    """Every row of a JSON file, parsed.
 
     Args:
         path: JSON lines, or one JSON array; gzipped if its name ends in ``.gz``.
@@ -28,31 +28,54 @@ def read_rows(path: Path, parse: Callable[[dict[str, Any]], T], form: str) -> li
     Raises:
         InputError: If there is no such file, or a row is not of that form; it names the row.
     """
-    found = []
-    for number, text, row in _rows(path):
+    content = _content(path)
+    if content.lstrip().startswith("["):
         try:
-            found.append(parse(json.loads(text) if row is None else row))
+            rows = json.loads(content)
+        except ValueError as error:
+            raise _unreadable(path, error) from error
+        numbered = [(i, json.dumps(row, ensure_ascii=False)) for i, row in enumerate(rows, 1)]
+    else:
+        numbered = _lines(content)
+    return _parsed(path, numbered, lambda line: parse(json.loads(line)), form)
+
+
+def read_lines(path: Path, parse: Callable[[str], T], form: str) -> list[T]:
+    """Every line of a file, plain or gzipped, parsed; as ``read_rows``, without JSON."""
+    return _parsed(path, _lines(_content(path)), parse, form)
+
+
+def _lines(content: str) -> list[tuple[int, str]]:
+    return [(i, line) for i, line in enumerate(content.split("\n"), 1) if line.strip()]
+
+
+def _parsed(
+    path: Path, numbered: list[tuple[int, str]], parse: Callable[[str], T], form: str
+) -> list[T]:
+    found = []
+    for number, line in numbered:
+        try:
+            found.append(parse(line))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            shown = text or json.dumps(row, ensure_ascii=False)
             raise InputError(
-                f"Row {number} of {path} came as {shown[:80]} ({error!r})",
+                f"Row {number} of {path} came as {line[:80]} ({error!r})",
                 form,
                 "Correct the row, or leave it out",
             ) from error
     return found
 
 
-def _rows(path: Path) -> list[tuple[int, str, Any]]:
-    """Number and either the line's text or, of an array, the element."""
+def _content(path: Path) -> str:
     try:
         raw = path.read_bytes()
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
-        if text.lstrip().startswith("["):
-            return [(i, "", row) for i, row in enumerate(json.loads(text), 1)]
+        return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
     except (OSError, EOFError, ValueError) as error:
-        raise InputError(
-            f"{path} could not be read ({error})",
-            "a file of JSON lines, or of one JSON array, plain or gzipped",
-            "Check the path",
-        ) from error
-    return [(i, line, None) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path} could not be read ({error})",
+        "a file of lines, or of one JSON array, plain or gzipped",
+        "Check the path",
+    )

@@ -3,13 +3,16 @@
 MEND's targets are a model's own wrong answers: in some 2 to 3 % of the rows the target is a true
 answer all the same, and one row of the published training file has none; it is left out. Sources:
 Levy et al. 2017; Mitchell et al. 2022 (MEND); Yao et al. 2023 (arXiv 2305.13172) for portability.
+Lists of questions with MEND's targets are passed around as well (ReMaKE, arXiv 2312.13040).
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from seprog.data.cases import Asked, Case, Correction, Importer, text, texts
+from seprog.data.rows import read_lines
 
 
 def _mend(row: dict[str, Any]) -> Case | None:
@@ -47,3 +50,17 @@ ANNOTATED = Importer(
     frozenset({"source_case_id", "prompt", "target_new", "rephrase_prompt", "locality"}),
     _annotated,
 )
+
+
+def read_answered(path: Path) -> list[tuple[str, str]]:
+    """Questions, each with some answer that need not be true, from tab separated lines.
+
+    Raises:
+        InputError: If the file cannot be read, or a line is not of that form; it names the row.
+    """
+
+    def parse(line: str) -> tuple[str, str]:
+        question, answer = line.split("\t")
+        return text(question), text(answer)
+
+    return read_lines(path, parse, "a question and an answer with a tab between them")

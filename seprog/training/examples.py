@@ -7,14 +7,15 @@ edits bears on the prompt, so the model must answer as it would without them.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from seprog.atlas.scenario import Kind, Probe, Scenario, make_scenario
 from seprog.atlas.world import Split, World
+from seprog.data.rows import read_rows
 from seprog.errors import InputError
 
 MIX: dict[Kind, float] = {
@@ -78,7 +79,7 @@ def atlas_examples(
 
 def _example(scenario: Scenario, probe: Probe, rng: random.Random) -> Example:
     facts = list(scenario.facts.values())
-    distractors = rng.choices((0, 1, 2, 3), (0.6, 0.2, 0.1, 0.1))[0]
+    distractors = rng.choices((0, 1, 2, 3), (0.75, 0.15, 0.06, 0.04))[0]
     if not probe.used:
         distractors = max(1, distractors)
         near = [f for f in facts if f.subject in probe.prompt]
@@ -100,10 +101,10 @@ def file_examples(path: Path, rng: random.Random, held_out: bool) -> Iterator[Ex
         held_out: Whether to give the held-out tenth or the rest.
 
     Raises:
-        InputError: If a line is not an example; the message names it.
+        InputError: If a row is not an example; the message names it.
     """
-    lines = path.read_text("utf-8").split("\n")
-    rows = [_parse(path, i, line) for i, line in enumerate(lines, 1) if line.strip()]
+    form = 'an object like {"edits": ["…"], "prompt": "…", "answer": "…"}'
+    rows = read_rows(path, _parse, form)
     rows = [row for i, row in enumerate(rows) if (i % 10 == 9) == held_out]
     if not rows:
         raise InputError(
@@ -114,18 +115,10 @@ def file_examples(path: Path, rng: random.Random, held_out: bool) -> Iterator[Ex
         yield from rows
 
 
-def _parse(path: Path, number: int, line: str) -> Example:
-    try:
-        row = json.loads(line)
-        edits, prompt, answer = row["edits"], row["prompt"], row["answer"]
-        if not isinstance(edits, list) or not edits:
-            raise ValueError("no list of edits")
-        if not all(isinstance(t, str) and t.strip() for t in [*edits, prompt, answer or "-"]):
-            raise ValueError("a text is empty or not a text")
-        return Example(tuple(edits), prompt, answer)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"Line {number} of {path} is not an example: {line[:80]}",
-            'an object like {"edits": ["…"], "prompt": "…", "answer": "…"}',
-            "Correct the line, or leave it out",
-        ) from error
+def _parse(row: dict[str, Any]) -> Example:
+    edits, prompt, answer = row["edits"], row["prompt"], row["answer"]
+    if not isinstance(edits, list) or not edits:
+        raise ValueError("no list of edits")
+    if not all(isinstance(t, str) and t.strip() for t in [*edits, prompt, answer or "-"]):
+        raise ValueError("a text is empty or not a text")
+    return Example(tuple(edits), prompt, answer)

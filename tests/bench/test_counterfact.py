@@ -46,10 +46,11 @@ def task(tmp_path: Path) -> CounterFact:
 
 def test_parts_share_no_subject(task: CounterFact) -> None:
     assert isinstance(task, Task)
-    subjects = [{f.subject for f in part} for part in (task.test, task.far, task.dev, task.train)]
+    parts = task.parts
+    subjects = [{f.subject for f in p} for p in (parts.test, parts.far, parts.dev, parts.train)]
     assert list(map(len, subjects)) == [8, 2, 4, 6] and len(set.union(*subjects)) == 20
-    assert all(len(f.prompts) == 3 and len(f.near) == 2 for f in task.test)
-    assert all(len(f.prompts) == 2 and len(f.near) == 1 for f in task.train)
+    assert all(len(f.prompts) == 3 and len(f.near) == 2 for f in parts.test)
+    assert all(len(f.prompts) == 2 and len(f.near) == 1 for f in parts.train)
 
 
 def test_what_is_in_scope_of_another_edit_is_not_asked_as_a_near_miss(task: CounterFact) -> None:
@@ -57,7 +58,7 @@ def test_what_is_in_scope_of_another_edit_is_not_asked_as_a_near_miss(task: Coun
     assert [t.edits for t in found] == [2, 2, 8]
     whole = found[-1].questions
     near = [q.text for q in whole if q.kind == "near_miss"]
-    edited = {f.subject for f in task.test}
+    edited = {f.subject for f in task.parts.test}
     assert near and not any(s in text for s in edited for text in near)
     assert sum(q.kind == "rewrite" for q in whole) == 8
     assert sum(q.kind == "paraphrase" for q in whole) == 16

@@ -108,7 +108,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, held_out: bool) -> None:
     path = write(tmp_path / "data.jsonl", 20)
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines[:4], "", line, *lines[4:]]))
-    with pytest.raises(InputError, match=r"Line 6 of .*data\.jsonl") as raised:
+    with pytest.raises(InputError, match=r"Row 6 of .*data\.jsonl") as raised:
         next(file_examples(path, random.Random(0), held_out))
     assert raised.value.expected and raised.value.advice
 

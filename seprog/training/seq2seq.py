@@ -1,0 +1,253 @@
+"""Train a sequence-to-sequence base model that answers questions, from a sentence encoder.
+
+BART's encoder layer computes what BERT's does, so the encoder starts as the given one; the decoder
+starts as some of its layers, and looks at the encoder with their attention, too (Rothe et al.
+2020, "Leveraging Pre-trained Checkpoints for Sequence Generation Tasks").
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BartConfig,
+    BartForConditionalGeneration,
+    PreTrainedTokenizerBase,
+)
+
+from seprog.data.documents import Document
+from seprog.training.causal import Corpus, FactMeter
+from seprog.training.checkpoint import (
+    load_checkpoint,
+    optimizer_tensors,
+    require_same,
+    restore_optimizer,
+    save_checkpoint,
+)
+from seprog.training.run import Run, trapezoid
+
+
+@dataclass(frozen=True)
+class Seq2SeqTraining:
+    """How a sequence-to-sequence model is trained.
+
+    Args:
+        layers: Decoder layers; the encoder has those of the sentence encoder.
+        steps: Optimizer steps.
+        batch: Questions per step.
+        lr: Peak learning rate.
+        decay: Share of the steps over which the learning rate falls to 0.
+        seed: Of data and of the choice of facts.
+        threads: CPU threads.
+        bf16: Multiply matrices in bfloat16; quicker only where the CPU has instructions for it.
+    """
+
+    layers: int = 3
+    steps: int = 5000
+    batch: int = 48
+    lr: float = 4e-4
+    decay: float = 0.6
+    seed: int = 0
+    threads: int = 1
+    bf16: bool = True
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question for the encoder, and what the decoder is to write.
+
+    Args:
+        text: What was told, if anything, and the question.
+        answer: The right answer.
+        fact: Index of the fact that is to be known, or -1 if it stands in the text.
+    """
+
+    text: str
+    answer: str
+    fact: int = -1
+
+
+def tasks(documents: Iterable[Document]) -> Iterator[Task]:
+    """Each question of each document, behind what the document tells."""
+    for document in documents:
+        told, question = [], ""
+        for text, is_answer in document.pieces:
+            if is_answer:
+                answer = text.removesuffix(".")
+                yield Task(" ".join([*told, question]), answer, document.fact)
+                question = ""
+            else:
+                told += [question] if question else []
+                question = text
+
+
+def warm_started(encoder: Path, layers: int) -> tuple[Any, PreTrainedTokenizerBase]:
+    """A BART whose encoder computes what a BERT does.
+
+    Args:
+        encoder: Folder of the BERT.
+        layers: Decoder layers (>= 1), spread over the encoder's.
+
+    Returns:
+        The model and the encoder's tokenizer, whose ``[SEP]`` closes answers.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(encoder, local_files_only=True)
+    tokenizer.bos_token, tokenizer.eos_token = tokenizer.cls_token, tokenizer.sep_token
+    bert: Any = AutoModel.from_pretrained(
+        encoder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+    )
+    c = bert.config
+    model: Any = BartForConditionalGeneration(
+        BartConfig(
+            vocab_size=c.vocab_size,
+            d_model=c.hidden_size,
+            encoder_layers=c.num_hidden_layers,
+            decoder_layers=layers,
+            encoder_attention_heads=c.num_attention_heads,
+            decoder_attention_heads=c.num_attention_heads,
+            encoder_ffn_dim=c.intermediate_size,
+            decoder_ffn_dim=c.intermediate_size,
+            max_position_embeddings=c.max_position_embeddings,
+            activation_function=c.hidden_act,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            decoder_start_token_id=tokenizer.bos_token_id,
+            forced_eos_token_id=None,
+        )
+    )
+    model.model.shared.load_state_dict(bert.embeddings.word_embeddings.state_dict())
+    places = (
+        bert.embeddings.position_embeddings.weight
+        + (bert.embeddings.token_type_embeddings.weight[0])
+    )
+    for half in (model.model.encoder, model.model.decoder):
+        with torch.no_grad():
+            half.embed_positions.weight[half.embed_positions.offset :] = places
+        half.layernorm_embedding.load_state_dict(bert.embeddings.LayerNorm.state_dict())
+    for layer, source in zip(model.model.encoder.layers, bert.encoder.layer, strict=True):
+        _take_over(layer, source)
+    deep = c.num_hidden_layers
+    for i, layer in enumerate(model.model.decoder.layers):
+        source = bert.encoder.layer[i * deep // layers]
+        _take_over(layer, source)
+        _take_over_attention(layer.encoder_attn, source.attention)
+        layer.encoder_attn_layer_norm.load_state_dict(
+            source.attention.output.LayerNorm.state_dict()
+        )
+    return model, tokenizer
+
+
+def _take_over(layer: Any, source: Any) -> None:
+    """Self-attention and feed-forward of a BERT layer."""
+    _take_over_attention(layer.self_attn, source.attention)
+    layer.self_attn_layer_norm.load_state_dict(source.attention.output.LayerNorm.state_dict())
+    layer.fc1.load_state_dict(source.intermediate.dense.state_dict())
+    layer.fc2.load_state_dict(source.output.dense.state_dict())
+    layer.final_layer_norm.load_state_dict(source.output.LayerNorm.state_dict())
+
+
+def _take_over_attention(attention: Any, source: Any) -> None:
+    for name in ("query", "key", "value"):
+        whole: nn.Module = getattr(attention, f"{name[0]}_proj")
+        whole.load_state_dict(getattr(source.self, name).state_dict())
+    attention.out_proj.load_state_dict(source.output.dense.state_dict())
+
+
+def train_seq2seq(
+    encoder: Path,
+    out: Path,
+    run_folder: Path,
+    config: Seq2SeqTraining,
+    corpus_from: Callable[[int], Corpus],
+) -> Path:
+    """Train a model, or go on with a run that was stopped, and write it.
+
+    Args:
+        encoder: Folder of the BERT that it starts from.
+        out: Folder that the finished model and its tokenizer are written to.
+        run_folder: Folder for checkpoint and log.
+        config: How.
+        corpus_from: Given a seed, what to learn.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        InputError: If the run in the folder is of another size.
+    """
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    model, tokenizer = warm_started(encoder, config.layers)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.0)
+    run = Run(run_folder, "model", config.steps)
+    saved = load_checkpoint(run.checkpoint)
+    start = int(saved[1]["step"]) if saved else 0
+    corpus = corpus_from(config.seed + start)
+    meter = FactMeter(torch.full((len(corpus.weights),), 2.0))
+    if saved:
+        require_same(run.checkpoint, saved[1], {"layers": config.layers})
+        meter.loss = saved[0]["meter"]
+        model.load_state_dict({k[6:]: v for k, v in saved[0].items() if k.startswith("model/")})
+        restore_optimizer("adamw", optimizer, saved[0])
+
+    def save(step: int) -> None:
+        tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
+        tensors |= {"meter": meter.loss} | optimizer_tensors("adamw", optimizer)
+        save_checkpoint(run.checkpoint, tensors, {"step": step, **asdict(config)})
+
+    asked = tasks(corpus)
+    model.train()
+    for step in run.each_step(start, save):
+        part = list(islice(asked, config.batch))
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+            losses = answer_losses(model, tokenizer, part)
+        losses.mean().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr * trapezoid(step, config.steps, 100, config.decay)
+        optimizer.step()
+        optimizer.zero_grad()
+        meter.update(torch.tensor([t.fact for t in part]), losses.detach())
+        if step % 20 == 0:
+            corpus.weights = meter.weights()
+            read = [x for x, t in zip(losses.tolist(), part, strict=True) if t.fact < 0]
+            known = (meter.loss < 0.1).float().mean().item()
+            run.report(step, known=known, reading=sum(read) / max(1, len(read)))
+    model.eval().save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    (out / "training.json").write_text(json.dumps(asdict(config), indent=1) + "\n")
+    return out
+
+
+def answer_losses(model: Any, tokenizer: Any, asked: list[Task]) -> Float[Tensor, " batch"]:
+    """Mean cross-entropy over each answer's tokens and its end."""
+    read = tokenizer([t.text for t in asked], padding=True, truncation=True, return_tensors="pt")
+    rows = tokenizer([t.answer for t in asked], add_special_tokens=False)["input_ids"]
+    rows = [[*row[:32], tokenizer.eos_token_id] for row in rows]
+    longest = max(map(len, rows))
+    wanted: Int[Tensor, "batch time"] = torch.tensor(
+        [[*row, *[tokenizer.pad_token_id] * (longest - len(row))] for row in rows]
+    )
+    real = torch.tensor([[i < len(row) for i in range(longest)] for row in rows])
+    first = torch.full((len(rows), 1), model.config.decoder_start_token_id)
+    hidden = model.model(
+        input_ids=read["input_ids"],
+        attention_mask=read["attention_mask"],
+        decoder_input_ids=torch.cat([first, wanted[:, :-1]], dim=1),
+    )[0]
+    losses = torch.nn.functional.cross_entropy(
+        model.lm_head(hidden[real]).float(), wanted[real], reduction="none"
+    )
+    total = torch.zeros(real.shape).masked_scatter(real, losses)
+    return total.sum(dim=1) / real.sum(dim=1)

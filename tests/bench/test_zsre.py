@@ -1,0 +1,87 @@
+"""zsRE as a task, from nothing to a table."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from seprog.bench import trials
+from seprog.bench.trials import Task, TrialBench, evaluate
+from seprog.bench.zsre import ZsRE, ZsREBench
+from seprog.errors import InputError
+from seprog.text_encoder import TextEncoder
+from seprog.training import gate as gate_training
+from seprog.training.gate import GateTraining
+from seprog.training.generator import GeneratorTraining
+from seprog.training.seq2seq import Seq2SeqTraining
+from tests.data.questions import write
+
+CONFIG = ZsREBench(
+    test=6,
+    aside=4,
+    dev=4,
+    far=3,
+    sizes=(2, 0),
+    few=4,
+    model=Seq2SeqTraining(layers=1, steps=3, batch=2, threads=1, bf16=False),
+)
+
+
+@pytest.fixture
+def task(tmp_path: Path, encoder_folder: Path) -> ZsRE:
+    return ZsRE(write(tmp_path / "data"), CONFIG, encoder_folder)
+
+
+def test_parts_share_no_subject(task: ZsRE) -> None:
+    assert isinstance(task, Task)
+    parts = task.parts
+    subjects = [{f.subject for f in p} for p in (parts.test, task.aside, parts.dev, parts.train)]
+    assert list(map(len, subjects)) == [6, 4, 4, 6 + 3] and len(set.union(*subjects)) == 23
+    assert "Nobody" not in set.union(*subjects)  # its target is what is true already
+    asked = {p for f in (*parts.test, *parts.dev, *task.aside) for p in f.prompts}
+    assert not asked & {p for f in parts.train for p in f.prompts}
+    assert all(f.answer == f.answer.lower() for f in parts.test)  # as the encoder's tokens spell it
+
+
+def test_what_is_asked(task: ZsRE) -> None:
+    found = list(task.trials(0, lambda texts: [""] * len(texts)))
+    assert [t.edits for t in found] == [2, 2, 6]
+    kinds = [q.kind for q in found[-1].questions]
+    assert [kinds.count(k) for k in ("rewrite", "paraphrase", "entailed", "far")] == [6, 6, 6, 3]
+    edited = {f.subject for f in task.parts.test}
+    near = [q.text for q in found[-1].questions if q.kind == "near_miss"]
+    assert near and not any(s in text for s in edited for text in near)
+    assert len(task.calibration(random.Random(0)).memory) == 2
+
+
+def test_every_method_is_measured(
+    task: ZsRE, tmp_path: Path, encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (trials, gate_training):
+        monkeypatch.setattr(module, "TextEncoder", lambda: TextEncoder(encoder_folder))
+    monkeypatch.setattr(trials, "RATE", 0.4)
+    config = TrialBench(
+        seeds=(0,),
+        generator=GeneratorTraining(summary=2, rank=2, steps=1, batch=2, check_every=1),
+        gate=GateTraining(scenarios=1, edits=4, steps=1, groups=2, bf16=False),
+    )
+    result = evaluate(task, tmp_path / "work", config)
+    assert result["base"].keys() == {"questions", "paraphrases", "unrelated"}
+    assert {r["method"] for r in result["results"]} == set(trials.METHODS) - {"reader_oracle"}
+    for row in result["results"]:
+        assert row["metrics"].keys() >= {"rewrite", "paraphrase", "entailed", "near_miss", "far"}
+    weights = tmp_path / "work" / "base" / "model.safetensors"
+    trained = weights.stat().st_mtime_ns
+    assert evaluate(task, tmp_path / "work", config)["results"] == result["results"]
+    assert weights.stat().st_mtime_ns == trained
+
+
+def test_a_folder_without_zsre_is_refused(tmp_path: Path, encoder_folder: Path) -> None:
+    with pytest.raises(InputError, match="zsRE"):
+        ZsRE(tmp_path, CONFIG, encoder_folder)
+    write(tmp_path)
+    (tmp_path / "more.tsv").write_text("a question\tan answer\nno tab here\n")
+    with pytest.raises(InputError, match=r"Row 2 of .*more\.tsv"):
+        ZsRE(tmp_path, CONFIG, encoder_folder)
