@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-import unicodedata
 import time
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any

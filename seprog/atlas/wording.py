@@ -215,8 +215,10 @@ def say_query(
     """
     *inner, last = query.path
     subject = query.start
-    for name in inner:
-        subject = rng.choice(nouns(world.relations[name], split)).replace("{s}", subject)
+    for i, name in enumerate(inner):
+        options = nouns(world.relations[name], split)
+        options = nestable(options, world.relations[name].subject) if i else options
+        subject = rng.choice(options).replace("{s}", subject)
     relation = world.relations[last]
     if query.inverse:
         options = [
@@ -224,10 +226,24 @@ def say_query(
             for p in _mixed(inversions(relation, split), relation, rng, noise)
         ]
     else:
-        said = _mixed(phrasings(relation, split, rng), relation, rng, noise)
+        said = phrasings(relation, split, rng)
+        said = _mixed(nestable(said, relation.subject) if inner else said, relation, rng, noise)
         options = [fill(p, subject) for p in said]
     options = [o for o in options if o != avoid] or options
     return rng.choice(options)
+
+
+def nestable(phrasings: Sequence[str], type_: str) -> list[str]:
+    """Those in which a whole noun phrase can stand for the subject, or all if there are none.
+
+    None does behind its own type ("the city of the city where Ann was born"), nor before an 's.
+
+    Args:
+        phrasings: With ``{s}``.
+        type_: The subject's.
+    """
+    wrong = re.compile(rf"\b{type_}( of| called| named)? \{{s\}}|\{{s\}}'s", re.IGNORECASE)
+    return [p for p in phrasings if not wrong.search(p)] or list(phrasings)
 
 
 def _mixed(

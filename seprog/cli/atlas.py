@@ -30,7 +30,7 @@ def build(
         int, typer.Option(min=32, metavar="N", help="Hidden size; heads are 32 wide.")
     ] = 192,
     layers: Annotated[int, typer.Option(min=1, metavar="N", help="Transformer layers.")] = 12,
-    steps: Steps = 16000,
+    steps: Steps = 14000,
     rows: Annotated[int, typer.Option(min=1, metavar="N", help="Rows per step.")] = 12,
     length: Annotated[int, typer.Option(min=1, metavar="N", help="Tokens per row.")] = 256,
     lr: Rate = 4e-3,

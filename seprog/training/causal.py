@@ -64,7 +64,7 @@ class CausalTraining:
     vocabulary: int = 6144
     width: int = 192
     layers: int = 12
-    steps: int = 16000
+    steps: int = 14000
     rows: int = 12
     length: int = 256
     lr: float = 4e-3

@@ -12,6 +12,7 @@ from seprog.atlas.wording import (
     framed,
     held_out,
     inversions,
+    nestable,
     normal,
     nouns,
     say_fact,
@@ -149,3 +150,14 @@ def test_scrambled_phrasings_keep_what_matters() -> None:
 
         assert content(mixed) == content(phrasing)
     assert changed > len(phrasings) / 2
+
+
+def test_a_noun_phrase_stands_where_it_can() -> None:
+    said = ("The city of {s} is in {o}.", "{s}'s country is {o}.", "{s} is in {o}.")
+    assert nestable(said, "city") == ["{s} is in {o}."]
+    assert nestable(said[:1], "city") == ["The city of {s} is in {o}."]
+    rng = random.Random(0)
+    query = Query("Ann Bo", ("birthplace", "city_country"))
+    for split in SPLITS:
+        prompts = {say_query(WORLD, query, split, rng) for _ in range(60)}
+        assert not any("city of the city" in p.lower() for p in prompts)
