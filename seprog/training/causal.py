@@ -22,13 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from seprog.data.documents import Document
 from seprog.errors import InputError
-from seprog.training.checkpoint import (
-    load_checkpoint,
-    optimizer_tensors,
-    require_same,
-    restore_optimizer,
-    save_checkpoint,
-)
+from seprog.training.learner import Learner, under
 from seprog.training.muon import Muon
 from seprog.training.packing import Rows, pack, prefetch
 from seprog.training.run import Run, trapezoid
@@ -245,32 +239,19 @@ def train_causal(
     """
     torch.set_num_threads(config.threads)
     run = Run(run_folder, "model", config.steps)
-    saved = load_checkpoint(run.checkpoint)
-    start = saved[1]["step"] if saved else 0
-    corpus = corpus_from(config.seed + start)
     model = new_model(config, int(tokenizer.eos_token_id))
-    if start_from is not None and not saved:
+    if start_from is not None:
         model = grown(model, start_from)
-    optimize = optimizers(model, config.lr, config.bf16)
-    meter = FactMeter(torch.full((len(corpus.weights),), 2.0))
-    mean = Mean({})
-    if saved:
-        sizes = {k: getattr(config, k) for k in ("vocabulary", "width", "layers")}
-        require_same(run.checkpoint, saved[1], sizes)
-        meter.loss = saved[0].pop("meter")
-        model.load_state_dict(_under("model/", saved[0]))
-        mean = Mean(_under("mean/", saved[0]), saved[1].get("averaged", 0))
-        for name, optimizer in optimize.items():
-            restore_optimizer(name, optimizer, saved[0])
+    learner = Learner(model, run.checkpoint, **optimizers(model, config.lr, config.bf16))
+    resumed = learner.resume({k: getattr(config, k) for k in ("vocabulary", "width", "layers")})
+    corpus = corpus_from(config.seed + resumed.step)
+    unknown = torch.full((len(corpus.weights),), 2.0)
+    meter = FactMeter(resumed.tensors.get("meter", unknown))
+    mean = Mean(under("mean/", resumed.tensors), resumed.state.get("averaged", 0))
 
     def save(step: int) -> None:
-        tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
-        tensors |= {f"mean/{k}": v for k, v in mean.weights.items()}
-        tensors["meter"] = meter.loss
-        for name, optimizer in optimize.items():
-            tensors |= optimizer_tensors(name, optimizer)
-        state = {"step": step, "averaged": mean.count, **asdict(config)}
-        save_checkpoint(run.checkpoint, tensors, state)
+        tensors = {"meter": meter.loss} | {f"mean/{k}": v for k, v in mean.weights.items()}
+        learner.save(step, tensors, {"averaged": mean.count, **asdict(config)})
 
     if config.compile and any(shutil.which(name) for name in COMPILERS):
         model.set_attn_implementation("eager")  # what the compiler joins with what stands around it
@@ -278,11 +259,11 @@ def train_causal(
 
     batches = prefetch(pack(iter(corpus), tokenizer, config.rows, config.length))
     reading: list[float] = []
-    for step in run.each_step(start, save):
+    for step in run.each_step(resumed.step, save):
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
             losses, facts = token_losses(model, next(batches))
         lr = config.rate(step)
-        _step(model, optimize, losses, lr)
+        learner.step(losses.mean(), lr)
         if step + 1 in config.ends():
             mean.add(model)
         meter.update(facts, losses.detach())
@@ -298,22 +279,3 @@ def train_causal(
     tokenizer.save_pretrained(out)
     (out / "training.json").write_text(json.dumps(asdict(config), indent=1) + "\n")
     return out
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _step(
-    model: LlamaForCausalLM,
-    optimize: dict[str, torch.optim.Optimizer],
-    losses: Tensor,
-    lr: float,
-) -> None:
-    losses.mean().backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    for optimizer in optimize.values():
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        optimizer.step()
-        optimizer.zero_grad()

@@ -11,7 +11,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -68,26 +67,3 @@ def require_same(folder: Path, state: dict[str, Any], wanted: dict[str, Any]) ->
                 "the same sizes throughout a run",
                 f"Give --{name.replace('_', '-')} {state[name]}, or another folder with --run",
             )
-
-
-def optimizer_tensors(name: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimizer's state as named tensors."""
-    found = {}
-    for index, state in optimizer.state_dict()["state"].items():
-        for key, value in state.items():
-            found[f"{name}/{index}/{key}"] = torch.as_tensor(value)
-    return found
-
-
-def restore_optimizer(
-    name: str, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
-) -> None:
-    """The reverse of ``optimizer_tensors``."""
-    whole = optimizer.state_dict()
-    whole["state"] = {}
-    for key, value in tensors.items():
-        owner, _, rest = key.partition("/")
-        if owner == name:
-            index, _, field = rest.partition("/")
-            whole["state"].setdefault(int(index), {})[field] = value
-    optimizer.load_state_dict(whole)

@@ -13,13 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from seprog.batching import batches
 from seprog.data.rows import read_rows
 from seprog.errors import InputError
-from seprog.training.checkpoint import (
-    load_checkpoint,
-    optimizer_tensors,
-    require_same,
-    restore_optimizer,
-    save_checkpoint,
-)
+from seprog.training.learner import Learner
 from seprog.training.run import Run, trapezoid
 
 Labelled = tuple[str, str]
@@ -115,17 +109,11 @@ def train_classifier(
     ).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.01)
     run = Run(run_folder, "classifier", config.steps)
-    start = 0
-    if saved := load_checkpoint(run.checkpoint):
-        require_same(run.checkpoint, saved[1], {"labels": labels})
-        start = int(saved[1]["step"])
-        model.load_state_dict({k[6:]: v for k, v in saved[0].items() if k.startswith("model/")})
-        restore_optimizer("adamw", optimizer, saved[0])
+    learner = Learner(model, run.checkpoint, adamw=optimizer)
+    start = learner.resume({"labels": labels}).step
 
     def save(step: int) -> None:
-        tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
-        tensors |= optimizer_tensors("adamw", optimizer)
-        save_checkpoint(run.checkpoint, tensors, {"step": step, "labels": labels, **asdict(config)})
+        learner.save(step, {}, {"labels": labels, **asdict(config)})
 
     draws = _draws(train, config, start)
     for step in run.each_step(start, save):
@@ -135,12 +123,7 @@ def train_classifier(
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
             logits = model(**tokens).logits
         loss = torch.nn.functional.cross_entropy(logits.float(), targets)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * trapezoid(step, config.steps, 100, 0.8)
-        optimizer.step()
-        optimizer.zero_grad()
+        learner.step(loss, config.lr * trapezoid(step, config.steps, 100, 0.8))
         if step % 20 == 0:
             run.report(step, loss=loss.item())
     right = accuracy(model.eval(), tokenizer, labels, held_out)

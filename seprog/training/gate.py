@@ -19,12 +19,7 @@ from seprog.atlas.scenario import Scenario, make_scenario
 from seprog.atlas.world import Split, load_world
 from seprog.gate import GateConfig, ScopeGate, fit_threshold, wilson
 from seprog.text_encoder import TextEncoder
-from seprog.training.checkpoint import (
-    load_checkpoint,
-    optimizer_tensors,
-    restore_optimizer,
-    save_checkpoint,
-)
+from seprog.training.learner import Learner
 from seprog.training.run import Run, trapezoid
 from seprog.training.scopes import Scopes, Stage, as_edits, atlas_scopes
 from seprog.types import Edit
@@ -258,28 +253,18 @@ def train_gate(
     run.report(0, found=found, groups=len(groups), mined=len(mined))
     scorer = gate.scorer.requires_grad_(True)
     optimizer = torch.optim.AdamW(scorer.parameters(), lr=config.lr, weight_decay=0.01)
-    start = 0
-    if saved := load_checkpoint(run.checkpoint):
-        start = int(saved[1]["step"])
-        scorer.load_state_dict({k[7:]: v for k, v in saved[0].items() if k.startswith("scorer/")})
-        restore_optimizer("adamw", optimizer, saved[0])
+    learner = Learner(scorer, run.checkpoint, adamw=optimizer)
+    start = learner.resume({}).step
 
     def save(step: int) -> None:
-        tensors = {f"scorer/{k}": v for k, v in scorer.state_dict().items()}
-        tensors |= optimizer_tensors("adamw", optimizer)
-        save_checkpoint(run.checkpoint, tensors, {"step": step, **asdict(config)})
+        learner.save(step, {}, asdict(config))
 
     running = 0.5
     for step in run.each_step(start, save):
         first = step * config.groups % max(1, len(groups) - config.groups)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
             loss = scorer_loss(gate, groups[first : first + config.groups])
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(scorer.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * trapezoid(step, config.steps, 50, 0.5)
-        optimizer.step()
-        optimizer.zero_grad()
+        learner.step(loss, config.lr * trapezoid(step, config.steps, 50, 0.5))
         running += 0.02 * (loss.item() - running)
         if step % 20 == 0:
             run.report(step, loss=running)

@@ -15,14 +15,8 @@ from seprog.atlas.tokens import spellings
 from seprog.atlas.world import load_world
 from seprog.generator import SelfEncoder, SelfEncoderConfig
 from seprog.lm import LanguageModel
-from seprog.training.checkpoint import (
-    load_checkpoint,
-    optimizer_tensors,
-    require_same,
-    restore_optimizer,
-    save_checkpoint,
-)
 from seprog.training.examples import Example, atlas_examples, file_examples
+from seprog.training.learner import Learner
 from seprog.training.objective import Objective, objective_for
 from seprog.training.run import Run, trapezoid
 
@@ -140,28 +134,21 @@ def train_generator(
     ).to(lm.device)
     optimizer = torch.optim.AdamW(generator.parameters(), lr=config.lr, weight_decay=0.0)
     run = Run(run_folder, "generator", config.steps)
-    start, best, stale = 0, -1.0, 0
-    if saved := load_checkpoint(run.checkpoint):
-        sizes = {k: getattr(config, k) for k in ("summary", "rank", "keep_text")}
-        require_same(run.checkpoint, saved[1], sizes)
-        start, best, stale = (saved[1][k] for k in ("step", "best", "stale"))
-        generator.load_state_dict(
-            {k.removeprefix("model/"): v for k, v in saved[0].items() if k.startswith("model/")}
-        )
-        restore_optimizer("adamw", optimizer, saved[0])
+    learner = Learner(generator, run.checkpoint, adamw=optimizer)
+    start, _, state = learner.resume(
+        {k: getattr(config, k) for k in ("summary", "rank", "keep_text")}
+    )
+    best, stale = state.get("best", -1.0), state.get("stale", 0)
 
     def save(step: int) -> None:
-        tensors = {f"model/{k}": v for k, v in generator.state_dict().items()}
-        tensors |= optimizer_tensors("adamw", optimizer)
-        state = {"step": step, "best": best, "stale": stale, **asdict(config)}
-        save_checkpoint(run.checkpoint, tensors, state)
+        learner.save(step, {}, {"best": best, "stale": stale, **asdict(config)})
 
     train, held = (
         data(config.seed + start) if callable(data) else sources(config, data, start, lm.tokenizer)
     )
     examples = with_base_answers(objective, train)
     held_out = list(with_base_answers(objective, iter(held)))
-    if not saved:  # with the text kept, the start is nearly the verbatim generator: to be beaten
+    if start == 0:  # with the text kept, the start is nearly the verbatim generator: to be beaten
         scores = check(objective, generator, held_out)
         run.report(0, **scores)
         best = scores["all"]
@@ -170,12 +157,7 @@ def train_generator(
         found = objective.losses(generator, list(islice(examples, config.batch)))
         nothing = torch.zeros((), device=lm.device)
         loss = found.get("learn", nothing) + config.keep * found.get("keep", nothing)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(generator.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * trapezoid(step, config.steps, 50, 0.4)
-        optimizer.step()
-        optimizer.zero_grad()
+        learner.step(loss, config.lr * trapezoid(step, config.steps, 50, 0.4))
         if step % 25 == 0:
             run.report(step, **{k: v.item() for k, v in found.items()})
         if (step + 1) % config.check_every == 0 or step + 1 == config.steps:

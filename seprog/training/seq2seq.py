@@ -27,13 +27,7 @@ from transformers import (
 
 from seprog.data.documents import Document
 from seprog.training.causal import Corpus, FactMeter
-from seprog.training.checkpoint import (
-    load_checkpoint,
-    optimizer_tensors,
-    require_same,
-    restore_optimizer,
-    save_checkpoint,
-)
+from seprog.training.learner import Learner
 from seprog.training.run import Run, trapezoid
 
 
@@ -191,33 +185,23 @@ def train_seq2seq(
     model, tokenizer = warm_started(encoder, config.layers)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.0)
     run = Run(run_folder, "model", config.steps)
-    saved = load_checkpoint(run.checkpoint)
-    start = int(saved[1]["step"]) if saved else 0
-    corpus = corpus_from(config.seed + start)
-    meter = FactMeter(torch.full((len(corpus.weights),), 2.0))
-    if saved:
-        require_same(run.checkpoint, saved[1], {"layers": config.layers})
-        meter.loss = saved[0]["meter"]
-        model.load_state_dict({k[6:]: v for k, v in saved[0].items() if k.startswith("model/")})
-        restore_optimizer("adamw", optimizer, saved[0])
+    learner = Learner(model, run.checkpoint, adamw=optimizer)
+    resumed = learner.resume({"layers": config.layers})
+    corpus = corpus_from(config.seed + resumed.step)
+    unknown = torch.full((len(corpus.weights),), 2.0)
+    meter = FactMeter(resumed.tensors.get("meter", unknown))
 
     def save(step: int) -> None:
-        tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
-        tensors |= {"meter": meter.loss} | optimizer_tensors("adamw", optimizer)
-        save_checkpoint(run.checkpoint, tensors, {"step": step, **asdict(config)})
+        learner.save(step, {"meter": meter.loss}, asdict(config))
 
     asked = tasks(corpus)
     model.train()
-    for step in run.each_step(start, save):
+    for step in run.each_step(resumed.step, save):
         part = list(islice(asked, config.batch))
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
             losses = answer_losses(model, tokenizer, part)
-        losses.mean().backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * trapezoid(step, config.steps, 100, config.decay)
-        optimizer.step()
-        optimizer.zero_grad()
+        lr = config.lr * trapezoid(step, config.steps, 100, config.decay)
+        learner.step(losses.mean(), lr)
         meter.update(torch.tensor([t.fact for t in part]), losses.detach())
         if step % 20 == 0:
             corpus.weights = meter.weights()

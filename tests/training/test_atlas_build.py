@@ -18,6 +18,7 @@ from seprog.atlas.world import load_world
 from seprog.lm import CausalLM
 from seprog.training import causal
 from seprog.training.checkpoint import load_checkpoint
+from seprog.training.learner import Learner
 from seprog.training.run import Run
 
 TINY = AtlasConfig(
@@ -62,7 +63,7 @@ class Killed(BaseException):
 def test_a_killed_build_goes_on_where_it_was(
     tmp_path: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real: Callable[..., None] = causal._step
+    real: Callable[..., None] = Learner.step
     steps: list[str] = []
 
     def counted(*args: object) -> None:
@@ -76,7 +77,7 @@ def test_a_killed_build_goes_on_where_it_was(
         return Run(folder, title, count, save_every=-1.0)
 
     monkeypatch.setattr(causal, "Run", eager)
-    monkeypatch.setattr(causal, "_step", counted)
+    monkeypatch.setattr(Learner, "step", counted)
     with pytest.raises(Killed):
         build(tmp_path / "out", run_folder, TINY)
     assert not (tmp_path / "out").exists()

@@ -27,6 +27,7 @@ from seprog.training.causal import (
     token_losses,
     train_causal,
 )
+from seprog.training.learner import Learner
 from seprog.training.packing import Rows
 from seprog.training.run import Run
 
@@ -131,7 +132,7 @@ def test_a_stopped_run_goes_on_to_the_same_model(
     config = dataclasses.replace(TINY, steps=20, rows=2, length=16, bf16=False, compile=False)
     assert config.ends() == [14, 17, 20]
     tokenizer = byte_pairs(iter(["a b c"] * 3), 320)
-    real, taken = causal._step, 0
+    real, taken = Learner.step, 0
 
     def train(name: str) -> dict[str, Tensor]:
         out = tmp_path / name
@@ -147,10 +148,10 @@ def test_a_stopped_run_goes_on_to_the_same_model(
 
     whole = train("whole")
     monkeypatch.setattr(causal, "Run", lambda *args: Run(*args, save_every=-1.0))
-    monkeypatch.setattr(causal, "_step", stopping)
+    monkeypatch.setattr(Learner, "step", stopping)
     with pytest.raises(Killed):
         train("stopped")
-    monkeypatch.setattr(causal, "_step", real)
+    monkeypatch.setattr(Learner, "step", real)
     again = train("stopped")
     assert again.keys() == whole.keys()
     for key, value in whole.items():

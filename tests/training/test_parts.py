@@ -11,13 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from seprog.errors import InputError
 from seprog.training import checkpoint
-from seprog.training.checkpoint import (
-    load_checkpoint,
-    optimizer_tensors,
-    restore_optimizer,
-    save_checkpoint,
-)
+from seprog.training.checkpoint import load_checkpoint, save_checkpoint
+from seprog.training.learner import Learner
 from seprog.training.muon import Muon, orthogonalise
 from seprog.training.run import Run, trapezoid
 
@@ -93,37 +90,54 @@ def test_a_run_killed_at_any_moment_leaves_a_whole_checkpoint(
     assert step_of(folder) == 3
 
 
-def optimise(optimizer: torch.optim.Optimizer, weights: list[Tensor], steps: int) -> None:
-    for _ in range(steps):
-        sum((w**2).sum() * (i + 1) for i, w in enumerate(weights)).backward()
-        optimizer.step()
-        optimizer.zero_grad()
+class Line(torch.nn.Module):
+    """Two weight matrices that are to become 0."""
 
-
-@pytest.mark.parametrize("kind", ["adamw", "muon"])
-def test_a_restored_optimizer_goes_on_as_if_nothing_had_happened(kind: str, tmp_path: Path) -> None:
-    def make() -> tuple[list[Tensor], torch.optim.Optimizer]:
+    def __init__(self) -> None:
+        super().__init__()
         torch.manual_seed(0)
-        weights = [torch.nn.Parameter(torch.randn(4, 3)) for _ in range(2)]
-        if kind == "muon":
-            return weights, Muon(weights, lr=0.1, weight_decay=0.1)
-        return weights, torch.optim.AdamW(weights, lr=0.1)
+        self.first, self.second = (torch.nn.Parameter(torch.randn(4, 3)) for _ in range(2))
 
-    straight, optimizer = make()
-    optimise(optimizer, straight, 5)
-    weights, optimizer = make()
-    optimise(optimizer, weights, 2)
-    tensors = {f"model/{i}": w for i, w in enumerate(weights)} | optimizer_tensors(kind, optimizer)
-    save_checkpoint(tmp_path / "c", tensors, {})
-    loaded = load_checkpoint(tmp_path / "c")
-    assert loaded is not None
-    fresh, optimizer = make()
-    with torch.no_grad():
-        for i, w in enumerate(fresh):
-            w.copy_(loaded[0][f"model/{i}"])
-    restore_optimizer(kind, optimizer, loaded[0])
-    optimise(optimizer, fresh, 3)
-    assert all(torch.equal(a, b) for a, b in zip(straight, fresh, strict=True))
+    def loss(self) -> Tensor:
+        return (self.first**2).sum() + 2 * (self.second**2).sum()
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_a_learner_goes_on_as_if_it_had_never_stopped(tmp_path: Path, both: bool) -> None:
+    def make() -> tuple[Line, Learner]:
+        module = Line()
+        muon = Muon([module.first], lr=0.1, weight_decay=0.1)
+        others = [module.second] if both else [module.first, module.second]
+        named = {"adamw": torch.optim.AdamW(others)} | ({"muon": muon} if both else {})
+        return module, Learner(module, tmp_path / "c", **named)
+
+    straight, learner = make()
+    assert learner.resume({"size": 3}) == (0, {}, {})
+    for _ in range(5):
+        learner.step(straight.loss(), 0.1)
+    module, learner = make()
+    for _ in range(2):
+        learner.step(module.loss(), 0.1)
+    learner.save(2, {"seen": torch.ones(1)}, {"size": 3})
+    module, learner = make()
+    step, tensors, state = learner.resume({"size": 3})
+    assert step == 2 and tensors["seen"] == 1 and state["size"] == 3
+    for _ in range(3):
+        learner.step(module.loss(), 0.1)
+    assert torch.equal(module.first, straight.first)
+    assert torch.equal(module.second, straight.second)
+    with pytest.raises(InputError, match="size"):
+        learner.resume({"size": 4})
+
+
+def test_large_gradients_are_clipped(tmp_path: Path) -> None:
+    module = Line()
+    learner = Learner(module, tmp_path / "c", sgd=torch.optim.SGD(module.parameters()))
+    before = torch.cat([module.first, module.second]).detach().clone()
+    learner.step(1000 * module.loss(), 0.5)
+    moved = torch.cat([module.first, module.second]) - before
+    assert moved.norm().item() == pytest.approx(0.5, rel=1e-4)
+    assert module.first.grad is None
 
 
 # --- muon -------------------------------------------------------------------------------------
