@@ -19,6 +19,7 @@ from seprog.atlas.scenario import Scenario, make_scenario
 from seprog.atlas.world import Split, load_world
 from seprog.gate import GateConfig, ScopeGate, fit_threshold, wilson
 from seprog.text_encoder import TextEncoder
+from seprog.training.examples import NOISE
 from seprog.training.learner import Learner
 from seprog.training.run import Run, trapezoid
 from seprog.training.scopes import Scopes, Stage, as_edits, atlas_scopes
@@ -76,10 +77,10 @@ class Group:
 
 
 def scenarios(config: GateTraining, split: Split = "train") -> list[Scenario]:
-    """The memories of Atlas to train on."""
+    """The memories of Atlas to train on; a third of the queries is scrambled."""
     rng = random.Random(config.seed)
     return [
-        make_scenario(load_world(), split, config.edits, rng, config.chained)
+        make_scenario(load_world(), split, config.edits, rng, config.chained, NOISE)
         for _ in range(config.scenarios)
     ]
 
