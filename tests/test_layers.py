@@ -14,6 +14,7 @@ COLUMNS = (
     ("generator", "gate", "atlas.exam", "atlas.corpus"),
     ("editor", "atlas.tokens", "atlas.scenario"),
     ("training",),
+    ("methods",),
     ("atlas.build",),
     ("bench",),
     ("cli",),

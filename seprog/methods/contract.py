@@ -1,0 +1,98 @@
+"""What every way of editing can do, so that all of them are measured alike."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from seprog.errors import InputError
+from seprog.lm import CausalLM
+from seprog.types import Edit
+
+LONGEST_ANSWER = 16
+"""Tokens of an answer, at most."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """An edit as all methods can read it.
+
+    Args:
+        prompt: What is asked.
+        target: The new answer.
+        subject: What the prompt is about; a part of it.
+        statement: The edit as one sentence.
+    """
+
+    prompt: str
+    target: str
+    subject: str
+    statement: str
+
+    def __post_init__(self) -> None:
+        if self.subject not in self.prompt:
+            raise InputError(
+                f"The prompt {self.prompt!r} came with the subject {self.subject!r}",
+                "a subject that stands in the prompt, letter for letter",
+                "Correct one of them",
+            )
+
+    def edit(self) -> Edit:
+        """As seprog keeps it."""
+        return Edit(self.statement, prompt=self.prompt, target=self.target, subject=self.subject)
+
+
+class EditMethod(ABC):
+    """A way to correct a causal language model.
+
+    Args:
+        lm: The base model; whatever a method changes in it, ``revert`` takes back.
+    """
+
+    name: ClassVar[str]
+    """In results."""
+    source: ClassVar[str]
+    """The paper that it comes from."""
+    forgets: ClassVar[bool] = False
+    """Whether a single edit can be taken back while others stay."""
+
+    def __init__(self, lm: CausalLM) -> None:
+        self.lm = lm
+
+    @abstractmethod
+    def apply(self, requests: Sequence[Request]) -> None:
+        """Edit; requests that came before stay in force."""
+
+    @abstractmethod
+    def revert(self) -> None:
+        """Take all edits back; the base model is what it was, bit for bit."""
+
+    @abstractmethod
+    def bytes_kept(self) -> int:
+        """What has to be kept for the edits in force, beside the base model."""
+
+    def forget(self, request: Request) -> None:
+        """Take one edit back.
+
+        Raises:
+            InputError: If the method cannot do that, or the edit is not in force.
+        """
+        raise InputError(
+            f"{self.name} was to take a single edit back",
+            f"a method that can (not {self.name})",
+            "Revert all edits, and apply the others again",
+        )
+
+    def answer(self, prompts: Sequence[str]) -> list[str]:
+        """What the edited model says, greedily."""
+        return self.lm.generate(prompts, max_new_tokens=LONGEST_ANSWER)
+
+    def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch time vocab"]:
+        """The edited model's logits for prompts, as one batch."""
+        ids, mask = self.lm.tokens.pad(self.lm.tokens.encode(prompts, True), self.lm.device)
+        return self.lm.forward(ids, mask)

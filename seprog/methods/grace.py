@@ -1,0 +1,193 @@
+"""GRACE: a codebook at one layer; near a key, its value stands in for what the layer gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from seprog.errors import InputError
+from seprog.lm import CausalLM
+from seprog.methods.contract import LONGEST_ANSWER, EditMethod, Request
+from seprog.methods.weights import activations, changed, collate, outputs, target_loss
+
+
+@dataclass
+class Entry:
+    """One place of the codebook.
+
+    Args:
+        key: What goes into the layer at the last token of the prompt.
+        value: What is to come out of it.
+        radius: How far around the key it holds.
+        request: The edit that it came from.
+    """
+
+    key: Float[Tensor, " in"]
+    value: Float[Tensor, " out"]
+    radius: float
+    request: Request
+
+
+@dataclass(frozen=True)
+class GraceConfig:
+    """How values are found.
+
+    Args:
+        layer: Which feed-forward output; negative ones count from the last. ``None``: the middle.
+        radius: Of a new entry.
+        steps: Steps of Adam that find a value.
+        lr: Its learning rate, relative to the size of the value's entries.
+    """
+
+    layer: int | None = None
+    radius: float = 1.0
+    steps: int = 50
+    lr: float = 0.5
+
+
+class GRACE(EditMethod):
+    """The weights stay; what the codebook does not cover is answered as before.
+
+    The value stands in at the prompt's last token and at every token written after it.
+
+    Args:
+        lm: The base model.
+        config: How.
+    """
+
+    name: ClassVar[str] = "grace"
+    source: ClassVar[str] = "Hartvigsen et al. 2023, Aging with GRACE"
+    forgets: ClassVar[bool] = True
+
+    def __init__(self, lm: CausalLM, config: GraceConfig | None = None) -> None:
+        super().__init__(lm)
+        self.config = config or GraceConfig()
+        layers, layer = outputs(lm), self.config.layer
+        self._layer = layers[len(layers) // 2 if layer is None else layer]
+        self.codebook: list[Entry] = []
+
+    def apply(self, requests: Sequence[Request]) -> None:
+        """Add an entry each, or widen or split the one that it falls into (algorithm 1)."""
+        for request in requests:
+            self._add(request)
+
+    def _add(self, request: Request) -> None:
+        [key] = self._keys([request.prompt])
+        near = min(self.codebook, key=lambda e: _distance(e, key), default=None)
+        radius = self.config.radius
+        if near is not None and (gap := _distance(near, key)) < near.radius + radius:
+            if near.request.target == request.target:
+                near.radius = max(near.radius, gap)
+                return
+            near.radius = radius = gap / 2
+        self.codebook.append(Entry(key, self._value(request), radius, request))
+
+    def _keys(self, prompts: Sequence[str]) -> Float[Tensor, "prompts in"]:
+        lm = self.lm
+        ids, mask = lm.tokens.pad(lm.tokens.encode(prompts, True), lm.device)
+        states: list[Tensor] = []
+
+        def note(read: Tensor, out: Tensor) -> Tensor:
+            states.append(read[:, -1])
+            return out
+
+        with torch.no_grad(), changed(self._layer, note):
+            lm.forward(ids, mask)
+        return states[0].detach().float()
+
+    def _value(self, request: Request) -> Float[Tensor, " out"]:
+        batch = collate(self.lm, [request])
+        first = batch.ids.shape[1] - 1 - int(batch.answer.sum())
+        [before] = activations(self.lm, [self._layer], batch, "output")
+        value = before[0, first].detach().clone().requires_grad_(True)
+        size = value.detach().norm().item() / len(value) ** 0.5
+        optimizer = torch.optim.Adam([value], lr=self.config.lr * size)
+
+        def put(_: Tensor, out: Tensor) -> Tensor:
+            after = torch.arange(out.shape[1], device=out.device) >= first
+            return torch.where(after[:, None], value, out)
+
+        for _ in range(self.config.steps):
+            with changed(self._layer, put):
+                loss = target_loss(self.lm, batch).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return value.detach()
+
+    def revert(self) -> None:
+        """Empty the codebook."""
+        self.codebook.clear()
+
+    def forget(self, request: Request) -> None:
+        """Take the edit's entry out."""
+        kept = [e for e in self.codebook if e.request != request]
+        if len(kept) == len(self.codebook):
+            raise InputError(
+                f"No entry comes from {request.statement!r}", "an edit in force", "Apply it first"
+            )
+        self.codebook[:] = kept
+
+    def bytes_kept(self) -> int:
+        """Keys, values and radii."""
+        return sum(4 * (e.key.numel() + e.value.numel() + 1) for e in self.codebook)
+
+    def _fitting(self, prompts: Sequence[str]) -> list[Entry | None]:
+        found: list[Entry | None] = []
+        for key in self._keys(prompts):
+            near = min(self.codebook, key=lambda e: _distance(e, key), default=None)
+            fits = near is not None and _distance(near, key) <= near.radius
+            found.append(near if fits else None)
+        return found
+
+    def answer(self, prompts: Sequence[str]) -> list[str]:
+        """Prompts near a key with its value in force, the others by the untouched model."""
+        entries = self._fitting(prompts)
+        said = [""] * len(prompts)
+        plain = [i for i, e in enumerate(entries) if e is None]
+        covered = [i for i, e in enumerate(entries) if e is not None]
+        for rows, values in ((plain, None), (covered, [e.value for e in entries if e is not None])):
+            if rows:
+                for i, text in zip(
+                    rows, self._say([prompts[i] for i in rows], values), strict=True
+                ):
+                    said[i] = text
+        return said
+
+    def _say(self, prompts: Sequence[str], values: Sequence[Tensor] | None) -> list[str]:
+        if values is None:
+            return self.lm.generate(prompts, max_new_tokens=LONGEST_ANSWER)
+        with changed(self._layer, _at_last(torch.stack(list(values)))):
+            return self.lm.generate(prompts, max_new_tokens=LONGEST_ANSWER)
+
+    def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch time vocab"]:
+        """Rows near a key with its value at the last token, the others untouched."""
+        entries = self._fitting(prompts)
+
+        def put(_: Tensor, out: Tensor) -> Tensor:
+            found = out.clone()
+            for row, entry in enumerate(entries):
+                if entry is not None:
+                    found[row, -1] = entry.value.to(out.dtype)
+            return found
+
+        with changed(self._layer, put):
+            return super().logits(prompts)
+
+
+def _distance(entry: Entry, key: Float[Tensor, " in"]) -> float:
+    return float((entry.key - key).norm())
+
+
+def _at_last(values: Float[Tensor, "rows out"]) -> Callable[[Tensor, Tensor], Tensor]:
+    def put(_: Tensor, out: Tensor) -> Tensor:
+        found = out.clone()
+        found[:, -1] = values.to(out.dtype)
+        return found
+
+    return put

@@ -1,0 +1,268 @@
+"""Locate-then-edit: find the state that makes the model say the new answer, then write it.
+
+All three take the state at the last token of the subject. ROME writes it into one layer, one edit
+after another; MEMIT spreads many over several layers at once; AlphaEdit does so where the model's
+own texts have nothing to lose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from seprog.lm import CausalLM
+from seprog.methods.contract import Request
+from seprog.methods.weights import (
+    WeightMethod,
+    activations,
+    blocks,
+    changed,
+    collate,
+    matrix,
+    outputs,
+    second_moments,
+    subject_end,
+    target_loss,
+)
+from seprog.training.objective import Batch, divergence
+
+
+@dataclass(frozen=True)
+class LocatingConfig:
+    """How the state is found and written.
+
+    Args:
+        layers: Layers that are written to, in order; ROME takes the last of them. Negative ones
+            count from the last layer. Empty: the middle one and the two before.
+        steps: Steps of Adam that find a state.
+        lr: Its learning rate, relative to the size of the state's entries.
+        decay: Weight of the state's distance from what it was, relative to its size squared.
+        keep: Weight of the divergence on ``"{subject} is a"``.
+        largest: How far the state may move, relative to its size.
+        prior: Weight of what the layers' own texts have in them (MEMIT's lambda).
+        ridge: Added to what is inverted, relative to its mean diagonal.
+        null: AlphaEdit: directions of less than this share of the mean variance are free.
+    """
+
+    layers: tuple[int, ...] = ()
+    steps: int = 25
+    lr: float = 0.5
+    decay: float = 0.5
+    keep: float = 0.0625
+    largest: float = 4.0
+    prior: float = 1.0
+    ridge: float = 1e-4
+    null: float = 0.02
+
+
+class _Locating(WeightMethod):
+    """What the three have in common.
+
+    Args:
+        lm: The base model.
+        texts: What the base model reads; its statistics say what is to stay.
+        contexts: Texts that prompts are put behind, so that an edit holds there too.
+        config: How.
+    """
+
+    _most: ClassVar[int] = 100
+    """Layers that are written to, at most."""
+
+    def __init__(
+        self,
+        lm: CausalLM,
+        texts: Sequence[str],
+        contexts: Sequence[str] = (),
+        config: LocatingConfig | None = None,
+    ) -> None:
+        super().__init__(lm)
+        self.config = config or LocatingConfig()
+        count = len(blocks(lm))
+        middle = tuple(max(0, count // 2 - n) for n in (2, 1, 0))
+        self._numbers = sorted({n % count for n in self.config.layers or middle})[-self._most :]
+        self._layers = [outputs(lm)[n] for n in self._numbers]
+        self._contexts = ("", *contexts)
+        self._moments = second_moments(lm, self._layers, texts)
+
+    def _places(self, request: Request) -> tuple[Batch, Tensor]:
+        """The prompt with its answer behind each context, and where the subject ends."""
+        batches = [collate(self.lm, [request], context) for context in self._contexts]
+        time = max(b.ids.shape[1] for b in batches)
+        batch = Batch(*(torch.cat([_widened(x, time) for x in part]) for part in _fields(batches)))
+        end = subject_end(self.lm, request.prompt, request.subject)
+        return batch, time - 1 - end - batch.answer.sum(dim=1)
+
+    def _state(
+        self, module: nn.Module, request: Request
+    ) -> tuple[Float[Tensor, " width"], Float[Tensor, " width"]]:
+        """What a module gives at the subject's end, and what it must give for the new answer."""
+        how, lm = self.config, self.lm
+        batch, places = self._places(request)
+        rows = torch.arange(len(places))
+        [found] = activations(lm, [module], batch, "output")
+        before = found[0, places[0]].detach().clone()
+        essence = f"{request.subject} is a"
+        ids, mask = lm.tokens.pad(lm.tokens.encode([essence], True), lm.device)
+        last = ids.shape[1] - 1 - subject_end(lm, essence, request.subject)
+        with torch.no_grad():
+            own = lm.forward(ids, mask)[:, -1]
+        delta = torch.zeros_like(before, requires_grad=True)
+        size = before.norm()
+        optimizer = torch.optim.Adam([delta], lr=how.lr * size.item() / len(before) ** 0.5)
+        for _ in range(how.steps):
+
+            def moved(_: Tensor, out: Tensor) -> Tensor:
+                shift = torch.zeros_like(out)
+                shift[rows, places] = delta.to(out.dtype)
+                return out + shift
+
+            def moved_essence(_: Tensor, out: Tensor) -> Tensor:
+                shift = torch.zeros_like(out)
+                shift[:, last] = delta.to(out.dtype)
+                return out + shift
+
+            with changed(module, moved):
+                loss = target_loss(lm, batch).mean()
+            with changed(module, moved_essence):
+                drift = divergence(own, lm.forward(ids, mask)[:, -1])
+            whole = loss + how.keep * drift + how.decay * delta.norm() / size**2
+            optimizer.zero_grad()
+            whole.backward()
+            optimizer.step()
+            with torch.no_grad():
+                delta.mul_((how.largest * size / delta.norm().clamp(min=1e-9)).clamp(max=1.0))
+        return before, before + delta.detach()
+
+    def _keys(self, request: Request) -> list[Float[Tensor, " in"]]:
+        """What goes into each layer at the subject's end, averaged over the contexts."""
+        batch, places = self._places(request)
+        found = activations(self.lm, self._layers, batch, "input")
+        return [x[torch.arange(len(places)), places].float().mean(dim=0) for x in found]
+
+    def _ridged(self, moment: Float[Tensor, "in in"]) -> Float[Tensor, "in in"]:
+        eye = torch.eye(len(moment), device=moment.device)
+        return moment + self.config.ridge * moment.diagonal().mean() * eye
+
+
+def _fields(batches: Sequence[Batch]) -> list[list[Tensor]]:
+    return [[getattr(b, name) for b in batches] for name in ("ids", "mask", "answer", "keep")]
+
+
+def _widened(x: Tensor, time: int) -> Tensor:
+    """Padded on the left; the row-wise flags stay."""
+    return x if x.ndim == 1 else torch.nn.functional.pad(x, (time - x.shape[1], 0))
+
+
+class ROME(_Locating):
+    """One layer, a change of rank one per edit."""
+
+    name: ClassVar[str] = "rome"
+    source: ClassVar[str] = "Meng et al. 2022, Locating and Editing Factual Associations in GPT"
+
+    _most: ClassVar[int] = 1
+
+    def apply(self, requests: Sequence[Request]) -> None:
+        """Write one edit after another (section 3.1, equation 2)."""
+        [layer], [moment] = self._layers, self._moments
+        self.keep([layer.weight])
+        for request in requests:
+            before, wanted = self._state(layer, request)
+            [key] = self._keys(request)
+            direction = torch.linalg.solve(self._ridged(moment), key)
+            direction = direction / direction.norm()
+            batch, places = self._places(request)
+            [read] = activations(self.lm, [layer], batch, "input")
+            change = (wanted - before).float() / (read[0, places[0]].float() @ direction)
+            with torch.no_grad():
+                matrix(layer).add_(torch.outer(change, direction).to(layer.weight.dtype))
+
+
+class MEMIT(_Locating):
+    """Several layers, all edits of a batch at once."""
+
+    name: ClassVar[str] = "memit"
+    source: ClassVar[str] = "Meng et al. 2023, Mass-Editing Memory in a Transformer"
+
+    def apply(self, requests: Sequence[Request]) -> None:
+        """Spread what is missing at the last layer over the layers (section 4.3, equation 14)."""
+        if not requests:
+            return
+        self.keep(layer.weight for layer in self._layers)
+        last = blocks(self.lm)[self._numbers[-1]]
+        wanted = torch.stack([self._state(last, r)[1] for r in requests]).float()
+        for i, layer in enumerate(self._layers):
+            keys = torch.stack([self._keys(r)[i] for r in requests], dim=1)
+            missing = (wanted - self._now(last, requests)) / (len(self._layers) - i)
+            with torch.no_grad():
+                matrix(layer).add_(self._change(i, keys, missing.T).to(layer.weight.dtype))
+        self._wrote(requests)
+
+    def _now(self, block: nn.Module, requests: Sequence[Request]) -> Float[Tensor, "edits width"]:
+        """What a block gives at the end of each subject."""
+        found = []
+        for request in requests:
+            batch, places = self._places(request)
+            [states] = activations(self.lm, [block], batch, "output")
+            found.append(states[0, places[0]].float())
+        return torch.stack(found)
+
+    def _change(
+        self, i: int, keys: Float[Tensor, "in edits"], missing: Float[Tensor, "width edits"]
+    ) -> Float[Tensor, "width in"]:
+        known = self.config.prior * self._ridged(self._moments[i])
+        return missing @ torch.linalg.solve(known + keys @ keys.T, keys).T
+
+    def _wrote(self, requests: Sequence[Request]) -> None:
+        """Called when a batch is in the weights."""
+
+
+class AlphaEdit(MEMIT):
+    """MEMIT in the directions that the model's own texts leave free."""
+
+    name: ClassVar[str] = "alphaedit"
+    source: ClassVar[str] = "Fang et al. 2025, AlphaEdit: Null-Space Constrained Editing"
+
+    def __init__(
+        self,
+        lm: CausalLM,
+        texts: Sequence[str],
+        contexts: Sequence[str] = (),
+        config: LocatingConfig | None = None,
+    ) -> None:
+        super().__init__(lm, texts, contexts, config)
+        self._free = [self._null_space(moment) for moment in self._moments]
+        self._seen = [torch.zeros_like(moment) for moment in self._moments]
+
+    def _null_space(self, moment: Float[Tensor, "in in"]) -> Float[Tensor, "in in"]:
+        """Projection onto the directions that hardly vary (section 3.2)."""
+        values, vectors = torch.linalg.eigh(moment)
+        free = vectors[:, values < self.config.null * values.mean()]
+        return free @ free.T
+
+    def _change(
+        self, i: int, keys: Float[Tensor, "in edits"], missing: Float[Tensor, "width edits"]
+    ) -> Float[Tensor, "width in"]:
+        free, eye = self._free[i], torch.eye(len(keys), device=keys.device)
+        known = free @ (keys @ keys.T + self._seen[i])
+        scale = self.config.ridge * keys.square().sum() / keys.shape[1]
+        return torch.linalg.solve(known + scale * eye, free @ keys @ missing.T).T
+
+    def _wrote(self, requests: Sequence[Request]) -> None:
+        for request in requests:
+            for seen, key in zip(self._seen, self._keys(request), strict=True):
+                seen += torch.outer(key, key)
+
+    def revert(self) -> None:
+        """Put the weights back, and forget which keys were written."""
+        super().revert()
+        for seen in self._seen:
+            seen.zero_()
+
+    def bytes_kept(self) -> int:
+        """The weights that differ, and what is known of the keys written before."""
+        return super().bytes_kept() + sum(s.numel() * s.element_size() for s in self._seen)

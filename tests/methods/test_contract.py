@@ -1,0 +1,142 @@
+"""Every method keeps its promises on the model that ships, and on weights kept the other way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from seprog.atlas import MODEL
+from seprog.errors import InputError
+from seprog.lm import CausalLM
+from seprog.methods import (
+    FT,
+    FTL,
+    GRACE,
+    MEMIT,
+    ROME,
+    AlphaEdit,
+    EditMethod,
+    LocatingConfig,
+    Nothing,
+    Request,
+)
+from seprog.methods.weights import blocks, matrix, outputs, subject_end
+
+REQUESTS = [
+    Request(f"The capital of {country} is", city, country, f"The capital of {country} is {city}.")
+    for country, city in (("Australia", "Milan"), ("Peru", "Berlin"), ("Kenya", "Oslo"))
+]
+AWAY = ["Who wrote Hamlet?", "The chemical symbol of gold is", "The currency of Japan is"]
+TEXTS = [
+    f"The {what} of {country} is"
+    for what in ("currency", "capital", "continent", "official language")
+    for country in ("France", "Chad", "Japan", "Brazil", "Norway", "India", "Cuba", "Egypt")
+]
+HOW = LocatingConfig(decay=0.0, keep=0.0)
+MAKE: dict[str, Callable[[CausalLM], EditMethod]] = {
+    "none": Nothing,
+    "ft": FT,
+    "ft_l": lambda lm: FTL(lm, bound=0.1),
+    "rome": lambda lm: ROME(lm, TEXTS, config=HOW),
+    "memit": lambda lm: MEMIT(lm, TEXTS, config=HOW),
+    "alphaedit": lambda lm: AlphaEdit(lm, TEXTS, config=HOW),
+    "grace": GRACE,
+}
+EDITORS = [name for name in MAKE if name != "none"]
+
+
+@pytest.fixture(scope="module")
+def lm() -> CausalLM:
+    return CausalLM.from_pretrained(str(MODEL), "float32")
+
+
+def weights(lm: CausalLM) -> list[Tensor]:
+    return [p.detach().clone() for p in lm.model.parameters()]
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_reverting_restores_the_base_model_bit_for_bit(lm: CausalLM, name: str) -> None:
+    before, said = weights(lm), lm.generate(AWAY, max_new_tokens=8)
+    method = MAKE[name](lm)
+    assert method.name == name and method.source
+    logits = method.logits([REQUESTS[0].prompt, *AWAY])
+    method.apply(REQUESTS)
+    method.revert()
+    assert method.bytes_kept() == 0 or name == "alphaedit"
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(lm), strict=True))
+    assert torch.equal(method.logits([REQUESTS[0].prompt, *AWAY]), logits)
+    assert method.answer(AWAY) == lm.generate(AWAY, max_new_tokens=16)
+    assert lm.generate(AWAY, max_new_tokens=8) == said
+    assert not any(p.requires_grad or p.grad is not None for p in lm.model.parameters())
+    assert not any(m._forward_hooks for m in lm.model.modules())
+
+
+@pytest.mark.parametrize("name", EDITORS)
+def test_a_single_edit_takes(lm: CausalLM, name: str) -> None:
+    method = MAKE[name](lm)
+    try:
+        method.apply(REQUESTS[:1])
+        assert method.answer([REQUESTS[0].prompt])[0].strip() == "Milan."
+        assert method.bytes_kept() > 0
+    finally:
+        method.revert()
+
+
+@pytest.mark.parametrize("name", EDITORS)
+def test_one_of_three_is_forgotten_or_refused(lm: CausalLM, name: str) -> None:
+    method = MAKE[name](lm)
+    own = method.answer([REQUESTS[1].prompt])
+    try:
+        method.apply(REQUESTS)
+        if not method.forgets:
+            with pytest.raises(InputError, match="take a single edit back"):
+                method.forget(REQUESTS[1])
+            return
+        method.forget(REQUESTS[1])
+        assert method.answer([r.prompt for r in REQUESTS]) == [" Milan.", *own, " Oslo."]
+        with pytest.raises(InputError):
+            method.forget(REQUESTS[1])
+    finally:
+        method.revert()
+
+
+def test_a_bound_holds(lm: CausalLM) -> None:
+    before = weights(lm)
+    method = FTL(lm, bound=1e-3)
+    method.apply(REQUESTS)
+    moved = [(a - b).abs().max().item() for a, b in zip(before, weights(lm), strict=True)]
+    method.revert()
+    assert sum(m > 0 for m in moved) == 1 and max(moved) <= 1e-3 + 1e-6
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gpt_neox"])
+def test_rome_writes_the_state_that_it_found(family: str) -> None:
+    """Also where a layer keeps its weights the other way round."""
+    from tests.conftest import make_tokenizer
+    from tests.lm.families import build
+
+    lm = CausalLM(build(family), make_tokenizer(False))
+    request = Request("Ann lives in", "Rome", "Ann", "Ann lives in Rome.")
+    method = ROME(lm, ["Some text or other.", "Bob has a dog.", "Eve sings " * 8])
+    [layer] = method._layers
+    _, wanted = method._state(layer, request)
+    method.apply([request])
+    [key] = method._keys(request)
+    bias = 0 if layer.bias is None else layer.bias
+    torch.testing.assert_close(matrix(layer) @ key + bias, wanted, atol=2e-3, rtol=2e-3)
+
+
+def test_what_is_looked_at(lm: CausalLM) -> None:
+    assert len(blocks(lm)) == len(outputs(lm)) == lm.model.config.num_hidden_layers
+    assert all(m is b.mlp.down_proj for m, b in zip(outputs(lm), blocks(lm), strict=True))
+    assert subject_end(lm, "Peru", "Peru") == 0
+    ids = lm.tokens.encode(["The capital of Peru is"], True)[0]
+    end = subject_end(lm, "The capital of Peru is", "Peru")
+    assert lm.tokens.decode(ids[: len(ids) - end]).strip() == "The capital of Peru"
+    with pytest.raises(InputError, match="does not name"):
+        subject_end(lm, "The capital is", "Peru")
+    with pytest.raises(InputError, match="subject"):
+        Request("The capital is", "Lima", "Peru", "The capital of Peru is Lima.")
