@@ -14,6 +14,7 @@ from contextvars import ContextVar
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers.pytorch_utils import Conv1D
 
 
@@ -30,6 +31,7 @@ class Lora(nn.Module):
         super().__init__()
         self._active: ContextVar[bool] = ContextVar("lora_active", default=False)
         self.down, self.up = nn.ParameterDict(), nn.ParameterDict()
+        self._handles: list[RemovableHandle] = []
         for name, layer in model.named_modules():
             if isinstance(layer, nn.Linear | Conv1D) and choose(name):
                 fan_in, fan_out = layer.weight.shape
@@ -38,7 +40,12 @@ class Lora(nn.Module):
                 key = name.replace(".", "/")
                 self.down[key] = nn.Parameter(torch.randn(rank, fan_in) / fan_in**0.5)
                 self.up[key] = nn.Parameter(torch.zeros(fan_out, rank))
-                layer.register_forward_hook(self._hook(key))
+                self._handles.append(layer.register_forward_hook(self._hook(key)))
+
+    def detach(self) -> None:
+        """Take the hooks off the model; the additions never count again."""
+        while self._handles:
+            self._handles.pop().remove()
 
     def _hook(self, key: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
         def add(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:

@@ -6,17 +6,17 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from seprog.atlas.scenario import Probe, Scenario, make_scenario
-from seprog.atlas.world import Fact, load_world
+from seprog.atlas.world import Fact, Split, load_world
 from seprog.bench.metrics import OUT_OF_SCOPE, Record, score
+from seprog.bench.progress import watch
 from seprog.bench.results import provenance, save
 from seprog.editor import Editor
 from seprog.errors import InputError
@@ -81,13 +81,42 @@ def evaluate(
     return result
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What is edited and asked: the same for every method.
+
+    Args:
+        scenario: The edits.
+        early: Some of them, in order, each with probes to ask right after it.
+        probes: To ask after all edits.
+    """
+
+    scenario: Scenario
+    early: dict[Fact, list[Probe]]
+    probes: list[Probe]
+
+
+def plan(size: int, seed: int, split: Split = "test") -> Plan:
+    """So many edits in a split's names and phrasings, and their probes."""
+    rng = random.Random(seed * 1_000_003 + size)
+    scenario = make_scenario(load_world(), split, size, rng)
+    facts = list(scenario.facts.values())
+    chosen = set(rng.sample(facts, min(RIGHT_AFTER, size)))
+    early = {
+        f: [*scenario.in_scope(rng, [f]), *scenario.near_misses(rng, [f])]
+        for f in facts
+        if f in chosen
+    }
+    return Plan(scenario, early, _probes(scenario, rng))
+
+
 class _Bench:
     """One memory of edits, its probes, and what the gate decides about them."""
 
     def __init__(self, editor: Editor, size: int, seed: int, progress: bool) -> None:
-        rng = random.Random(seed * 1_000_003 + size)
         self.size, self.progress = size, progress
-        self.scenario = make_scenario(load_world(), "test", size, rng)
+        self.plan = plan(size, seed)
+        self.scenario, self.probes = self.plan.scenario, self.plan.probes
         self.editor = Editor(editor.lm, editor.gate, editor.generator, Memory(":memory:"))
         self.verbatim = Editor(
             editor.lm, editor.gate, VerbatimGenerator(editor.lm), self.editor.memory
@@ -96,37 +125,27 @@ class _Bench:
         self.early_probes: list[Probe] = []
         self.early_decisions: list[GateDecision] = []
         self.edit_ms: list[float] = []
-        self._write(rng)
-        self.probes = _probes(self.scenario, rng)
+        self._write()
         self.decisions = self._decide(self.probes)
         self.base = self._base([p.prompt for p in self.probes])
         self.early_base = self._base([p.prompt for p in self.early_probes])
 
-    def _write(self, rng: random.Random) -> None:
+    def _write(self) -> None:
         """Store the edits one after another; after some of them, ask about the last."""
-        facts = list(self.scenario.facts.values())
-        early = set(rng.sample(facts, min(RIGHT_AFTER, len(facts))))
-        for fact in self._watch(facts, f"{self.size} edits"):
+        for fact in watch(list(self.scenario.facts.values()), f"{self.size} edits", self.progress):
             start = time.perf_counter()
             edit = self.editor.edit(prompt=self.scenario.prompts[fact], target=fact.object)
             self.editor.cached_prefixes([edit])
             self.edit_ms.append(1000 * (time.perf_counter() - start))
             self.stored[fact] = edit
-            if fact in early:
-                probes = list(self.scenario.in_scope(rng, [fact]))
-                probes += list(self.scenario.near_misses(rng, [fact]))
+            if probes := self.plan.early.get(fact, []):
                 self.early_probes += probes
                 self.early_decisions += self.editor.explain_many([p.prompt for p in probes])
 
-    def _watch(self, items: Sequence[Any], title: str) -> Any:
-        console = Console(stderr=True)
-        return track(items, title, console=console, disable=not self.progress, transient=True)
-
     def _decide(self, probes: Sequence[Probe]) -> list[GateDecision]:
         found: list[GateDecision] = []
-        for start in self._watch(
-            range(0, len(probes), 64), f"{len(probes)} probes through the gate"
-        ):
+        title = f"{len(probes)} probes through the gate"
+        for start in watch(range(0, len(probes), 64), title, self.progress):
             prompts = [p.prompt for p in probes[start : start + 64]]
             found += self.editor.explain_many(prompts)
         return found

@@ -16,11 +16,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from seprog.bench.metrics import Record, score
+from seprog.bench.progress import watch
 from seprog.bench.results import provenance, save
 from seprog.editor import Editor
 from seprog.gate import ScopeGate
@@ -184,7 +183,7 @@ def evaluate(
         generator = _generator(task, base, work, replace(config.generator, seed=seed))
         gate = _gate(task, work, replace(config.gate, seed=seed))
         found: dict[tuple[str, int, str], list[Record]] = defaultdict(list)
-        for trial in _watch(list(task.trials(seed, base_says)), f"seed {seed}", progress):
+        for trial in watch(list(task.trials(seed, base_says)), f"seed {seed}", progress):
             own = base_says([q.text for q in trial.questions])
             for record in _answers(trial, own, models, gate, generator):
                 found[trial.protocol, trial.edits, record.method].append(record)
@@ -201,11 +200,6 @@ def evaluate(
     }
     save(result, out, rows, answers)
     return result
-
-
-def _watch(trials: list[Trial], title: str, progress: bool) -> Any:
-    console = Console(stderr=True)
-    return track(trials, title, console=console, disable=not progress, transient=True)
 
 
 def _reply(

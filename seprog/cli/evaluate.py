@@ -9,10 +9,28 @@ import typer
 
 from seprog.cli import common, options, trials
 from seprog.cli.output import console, example, print_json
+from seprog.cli.train import Threads
 from seprog.cli.trials import Answers, Json
 from seprog.errors import InputError
 
 app = typer.Typer(help="Measure the whole system.")
+
+
+Edits = Annotated[
+    list[int] | None,
+    typer.Option(
+        metavar="N",
+        help="Edits in the memory; may be given several times.",
+        show_default="1, 10, 100, 1000",
+    ),
+]
+
+
+def _sizes(edits: list[int] | None) -> list[int]:
+    sizes = edits or [1, 10, 100, 1000]
+    if min(sizes) < 1:
+        raise InputError(f"--edits {min(sizes)} came", "a number from 1", "Give 1 or more")
+    return sizes
 
 
 @app.callback()
@@ -25,14 +43,7 @@ def evaluate() -> None:
     epilog=example("seprog eval atlas --edits 100 --json result.json --answers answers.jsonl"),
 )
 def atlas(
-    edits: Annotated[
-        list[int] | None,
-        typer.Option(
-            metavar="N",
-            help="Edits in the memory; may be given several times.",
-            show_default="1, 10, 100, 1000",
-        ),
-    ] = None,
+    edits: Edits = None,
     methods: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,9 +61,7 @@ def atlas(
     device: options.Device = "cpu",
 ) -> None:
     """Edit Atlas, and ask it what was edited, what follows from it, and what must stay."""
-    sizes = edits or [1, 10, 100, 1000]
-    if min(sizes) < 1:
-        raise InputError(f"--edits {min(sizes)} came", "a number from 1", "Give 1 or more")
+    sizes = _sizes(edits)
     from seprog.bench.atlas import METHODS, table
     from seprog.bench.atlas import evaluate as measure
 
@@ -64,6 +73,41 @@ def atlas(
     editor = common.open_editor(None, model, generator, gate, device=device)
     out = None if json == common.STDIN else json
     result = measure(editor, sizes, chosen, seed, out, answers, sys.stderr.isatty())
+    if json == common.STDIN:
+        print_json(result)
+    else:
+        console().print(table(result))
+
+
+@app.command("peers", epilog=example("seprog eval peers --edits 100 --json peers.json"))
+def peers(
+    edits: Edits = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A method to tune and measure; may be given several times.",
+            show_default="all of them",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of edits and probes.")] = 0,
+    threads: Threads = 1,
+    json: Json = None,
+    answers: Answers = None,
+) -> None:
+    """Edit Atlas by other methods (fine-tuning, LoRA, ROME, MEMIT, AlphaEdit, GRACE), and ask."""
+    sizes = _sizes(edits)
+    import torch
+
+    from seprog.atlas import MODEL
+    from seprog.bench.atlas import table
+    from seprog.bench.peers import PEERS, evaluate
+    from seprog.lm import CausalLM
+
+    torch.set_num_threads(threads)
+    lm = CausalLM.from_pretrained(str(MODEL), "float32")
+    out = None if json == common.STDIN else json
+    result = evaluate(lm, sizes, methods or list(PEERS), seed, out, answers, sys.stderr.isatty())
     if json == common.STDIN:
         print_json(result)
     else:

@@ -4,7 +4,7 @@ What the project brings beside seprog itself, so that everything is measured ali
 """
 
 from seprog.methods.contract import EditMethod, Request
-from seprog.methods.finetuning import FT, FTL, FineTuningConfig
+from seprog.methods.finetuning import FT, FTL, FineTuningConfig, LoRA
 from seprog.methods.grace import GRACE, GraceConfig
 from seprog.methods.locating import MEMIT, ROME, AlphaEdit, LocatingConfig
 from seprog.methods.none import Nothing
@@ -19,6 +19,7 @@ __all__ = [
     "EditMethod",
     "FineTuningConfig",
     "GraceConfig",
+    "LoRA",
     "LocatingConfig",
     "Nothing",
     "Request",

@@ -1,17 +1,27 @@
-"""Fine-tuning on the edits: all layers, or one with its weights held near where they were."""
+"""Fine-tuning on the edits: all weights, one layer within bounds, or low-rank additions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from seprog.lm import CausalLM
-from seprog.methods.contract import Request
-from seprog.methods.weights import WeightMethod, collate, outputs, target_loss, trainable
+from seprog.lora import Lora
+from seprog.methods.contract import EditMethod, Request
+from seprog.methods.weights import (
+    WeightMethod,
+    blocks,
+    collate,
+    outputs,
+    target_loss,
+    trainable,
+)
 
 
 @dataclass(frozen=True)
@@ -31,48 +41,59 @@ class FineTuningConfig:
     enough: float = 0.01
 
 
-class _Tuned(WeightMethod):
-    """What both have in common."""
+def tune(
+    lm: CausalLM,
+    parameters: Sequence[nn.Parameter],
+    requests: Sequence[Request],
+    how: FineTuningConfig,
+    after: Callable[[], None] = lambda: None,
+) -> None:
+    """Fine-tune parameters on edits, batch by batch.
+
+    Args:
+        lm: The model that is asked.
+        parameters: What is moved.
+        requests: The edits.
+        how: How.
+        after: Called after every step.
+    """
+    with trainable(parameters):
+        for start in range(0, len(requests), how.batch):
+            batch = collate(lm, requests[start : start + how.batch])
+            optimizer = torch.optim.Adam(parameters, lr=how.lr)
+            for _ in range(how.steps):
+                loss = target_loss(lm, batch).mean()
+                if loss.item() < how.enough:
+                    break
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                after()
+
+
+class FT(WeightMethod):
+    """All weights of the model.
+
+    Args:
+        lm: The base model.
+        config: How.
+    """
+
+    name: ClassVar[str] = "ft"
+    source: ClassVar[str] = "plain fine-tuning"
 
     def __init__(self, lm: CausalLM, config: FineTuningConfig | None = None) -> None:
         super().__init__(lm)
         self.config = config or FineTuningConfig()
 
-    def _parameters(self) -> list[nn.Parameter]:
-        raise NotImplementedError
-
-    def _hold(self) -> None:
-        """Called after every step."""
-
     def apply(self, requests: Sequence[Request]) -> None:
         """Fine-tune on the edits, batch by batch."""
-        how, parameters = self.config, self._parameters()
+        parameters = list(self.lm.model.parameters())
         self.keep(parameters)
-        with trainable(parameters):
-            for start in range(0, len(requests), how.batch):
-                batch = collate(self.lm, requests[start : start + how.batch])
-                optimizer = torch.optim.Adam(parameters, lr=how.lr)
-                for _ in range(how.steps):
-                    loss = target_loss(self.lm, batch).mean()
-                    if loss.item() < how.enough:
-                        break
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-                    self._hold()
+        tune(self.lm, parameters, requests, self.config)
 
 
-class FT(_Tuned):
-    """All weights of the model."""
-
-    name: ClassVar[str] = "ft"
-    source: ClassVar[str] = "plain fine-tuning"
-
-    def _parameters(self) -> list[nn.Parameter]:
-        return list(self.lm.model.parameters())
-
-
-class FTL(_Tuned):
+class FTL(WeightMethod):
     """One feed-forward output, no weight of which moves further than a bound.
 
     Args:
@@ -92,13 +113,65 @@ class FTL(_Tuned):
         bound: float = 0.05,
         config: FineTuningConfig | None = None,
     ) -> None:
-        super().__init__(lm, config or FineTuningConfig(lr=5e-3, steps=50))
+        super().__init__(lm)
+        self.config = config or FineTuningConfig(lr=5e-3, steps=50)
         self.bound, self._layer = bound, outputs(lm)[layer]
 
-    def _parameters(self) -> list[nn.Parameter]:
-        return [self._layer.weight]
+    def apply(self, requests: Sequence[Request]) -> None:
+        """Fine-tune the layer on the edits, batch by batch."""
+        self.keep([self._layer.weight])
+        tune(self.lm, [self._layer.weight], requests, self.config, self._hold)
 
     @torch.no_grad()
     def _hold(self) -> None:
         weight, before = self._layer.weight, self._before[self._layer.weight]
         weight.clamp_(before - self.bound, before + self.bound)
+
+
+class LoRA(EditMethod):
+    """Low-rank additions to every linear layer inside the layers.
+
+    Args:
+        lm: The base model.
+        rank: Of each addition.
+        config: How.
+    """
+
+    name: ClassVar[str] = "lora"
+    source: ClassVar[str] = "Hu et al. 2021, LoRA: Low-Rank Adaptation of Large Language Models"
+
+    def __init__(self, lm: CausalLM, rank: int = 8, config: FineTuningConfig | None = None) -> None:
+        super().__init__(lm)
+        self.rank, self.config = rank, config or FineTuningConfig(lr=5e-3)
+        self._lora: Lora | None = None
+
+    def apply(self, requests: Sequence[Request]) -> None:
+        """Fine-tune the additions on the edits, batch by batch."""
+        if self._lora is None:
+            inside = {id(m) for block in blocks(self.lm) for m in block.modules()}
+            names = {n for n, m in self.lm.model.named_modules() if id(m) in inside}
+            torch.manual_seed(0)
+            self._lora = Lora(self.lm.model, self.rank, names.__contains__).to(self.lm.device)
+        with self._lora.active():
+            tune(self.lm, list(self._lora.parameters()), requests, self.config)
+
+    def revert(self) -> None:
+        """Take the additions off."""
+        if self._lora is not None:
+            self._lora.detach()
+            self._lora = None
+
+    def bytes_kept(self) -> int:
+        """The additions."""
+        parameters = [] if self._lora is None else self._lora.parameters()
+        return sum(p.numel() * p.element_size() for p in parameters)
+
+    def answer(self, prompts: Sequence[str]) -> list[str]:
+        """With the additions."""
+        with self._lora.active() if self._lora else nullcontext():
+            return super().answer(prompts)
+
+    def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch time vocab"]:
+        """With the additions."""
+        with self._lora.active() if self._lora else nullcontext():
+            return super().logits(prompts)

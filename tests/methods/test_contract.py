@@ -20,6 +20,7 @@ from seprog.methods import (
     AlphaEdit,
     EditMethod,
     LocatingConfig,
+    LoRA,
     Nothing,
     Request,
 )
@@ -40,6 +41,7 @@ MAKE: dict[str, Callable[[CausalLM], EditMethod]] = {
     "none": Nothing,
     "ft": FT,
     "ft_l": lambda lm: FTL(lm, bound=0.1),
+    "lora": LoRA,
     "rome": lambda lm: ROME(lm, TEXTS, config=HOW),
     "memit": lambda lm: MEMIT(lm, TEXTS, config=HOW),
     "alphaedit": lambda lm: AlphaEdit(lm, TEXTS, config=HOW),

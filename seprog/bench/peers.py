@@ -1,0 +1,306 @@
+"""Methods that change weights or states, on the very edits and probes of ``seprog eval atlas``.
+
+Edits come one after another, in the order of the scenario, or so many at a time as a method takes;
+some are asked about right after they were written, all of them after the last.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seprog.atlas.corpus import Corpus
+from seprog.atlas.scenario import Probe, Scenario
+from seprog.atlas.world import Fact, load_world
+from seprog.bench.atlas import Plan, plan
+from seprog.bench.metrics import OUT_OF_SCOPE, Record, score
+from seprog.bench.progress import watch
+from seprog.bench.results import provenance, save
+from seprog.errors import InputError
+from seprog.lm import CausalLM
+from seprog.methods import (
+    FT,
+    FTL,
+    GRACE,
+    MEMIT,
+    ROME,
+    AlphaEdit,
+    EditMethod,
+    FineTuningConfig,
+    GraceConfig,
+    LocatingConfig,
+    LoRA,
+    Nothing,
+    Request,
+)
+
+BUDGET = 12
+"""Settings that are tried for each method, at most."""
+TUNING_EDITS = 30
+"""Edits that settings are tried on, in the calibration split's names and phrasings."""
+TUNED_FOR = ("rewrite", "paraphrase", "near_miss", "far")
+"""The best setting is the one with the highest mean of these."""
+
+Setting = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """How a method is made, fed and tuned.
+
+    Args:
+        make: Given the base model, texts of its corpus and a setting.
+        at_once: Edits at a time; 0 means all of them.
+        search: Per name in a setting, the values to try.
+    """
+
+    make: Callable[[CausalLM, Sequence[str], Setting], EditMethod]
+    at_once: int
+    search: Mapping[str, Sequence[Any]]
+
+    def settings(self) -> list[dict[str, Any]]:
+        """Every combination, drawn at random where there are more than the budget."""
+        names = list(self.search)
+        whole = [dict(zip(names, v, strict=True)) for v in product(*self.search.values())]
+        return random.Random(0).sample(whole, min(BUDGET, len(whole)))
+
+
+def _of(kind: type, setting: Setting) -> Any:
+    """A configuration with those parts of a setting that it has."""
+    return kind(**{f.name: setting[f.name] for f in fields(kind) if f.name in setting})
+
+
+def _located(
+    method: type[ROME] | type[MEMIT],
+) -> Callable[[CausalLM, Sequence[str], Setting], EditMethod]:
+    return lambda lm, texts, s: method(lm, texts, config=_of(LocatingConfig, s))
+
+
+_LAYERS = [(n - 2, n - 1, n) for n in (-4, -5, -6, -7)]
+PEERS = {
+    "none": Peer(lambda lm, _, s: Nothing(lm), 0, {}),
+    "ft": Peer(
+        lambda lm, _, s: FT(lm, _of(FineTuningConfig, s)),
+        1,
+        {"lr": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3), "steps": (5, 15, 40)},
+    ),
+    "ft_l": Peer(
+        lambda lm, _, s: FTL(lm, s["layer"], s["bound"], _of(FineTuningConfig, s)),
+        1,
+        {"layer": (-1, -3, -6), "bound": (3e-3, 1e-2, 3e-2, 1e-1), "lr": (5e-3,), "steps": (40,)},
+    ),
+    "lora": Peer(
+        lambda lm, _, s: LoRA(lm, s["rank"], _of(FineTuningConfig, s)),
+        1,
+        {"rank": (4, 16), "lr": (3e-4, 1e-3, 3e-3, 1e-2), "steps": (15, 40)},
+    ),
+    "rome": Peer(
+        _located(ROME), 1, {"layers": _LAYERS, "decay": (0.0, 0.5), "largest": (2.0, 4.0, 8.0)}
+    ),
+    "memit": Peer(
+        _located(MEMIT), 0, {"layers": _LAYERS, "prior": (0.1, 1.0, 10.0), "largest": (2.0, 4.0)}
+    ),
+    "alphaedit": Peer(
+        _located(AlphaEdit),
+        100,
+        {"layers": _LAYERS, "null": (2e-3, 2e-2, 2e-1), "largest": (2.0, 4.0)},
+    ),
+    "grace": Peer(
+        lambda lm, _, s: GRACE(lm, _of(GraceConfig, s)),
+        1,
+        {"layer": (-2, -4, -6), "radius": (1.0, 5.0, 20.0, 80.0)},
+    ),
+}
+"""By name; every setting that is not searched for is the paper's or the method's default."""
+
+
+def corpus_texts(count: int = 2000) -> list[str]:
+    """What the base model was taught: facts in words, for statistics of its states."""
+    corpus = Corpus(load_world(), random.Random(0))
+    picks = corpus.rng.choices(range(len(corpus.closed)), k=count)
+    return [" ".join(t for t, _ in corpus.closed_document(i).pieces) for i in picks]
+
+
+def request_of(scenario: Scenario, fact: Fact) -> Request:
+    """A scenario's edit, with the subject as the prompt spells it.
+
+    Raises:
+        InputError: If the prompt does not name the subject.
+    """
+    prompt = scenario.prompts[fact]
+    start = max(0, prompt.lower().find(fact.subject.lower()))
+    subject = prompt[start : start + len(fact.subject)]
+    if subject.lower() != fact.subject.lower():
+        raise InputError(f"{prompt!r} does not name {fact.subject!r}", "a prompt with the subject")
+    return Request(prompt, fact.object, subject, scenario.statement(fact))
+
+
+def evaluate(
+    lm: CausalLM,
+    edits: Sequence[int],
+    methods: Sequence[str],
+    seed: int = 0,
+    out: Path | None = None,
+    answers: Path | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Tune each method, then edit and ask.
+
+    Args:
+        lm: The base model; as before when this returns.
+        edits: Numbers of edits.
+        methods: Names from ``PEERS``.
+        seed: Of edits and probes.
+        out: Where the result goes, as JSON; the settings tried are in it.
+        answers: Where every single answer goes, as JSON lines.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The result, as it is written to ``out``; rows as those of ``seprog eval atlas``.
+
+    Raises:
+        InputError: If a method is not known.
+    """
+    if unknown := [name for name in methods if name not in PEERS]:
+        raise InputError(
+            f"There is no method {unknown[0]!r}", f"some of {', '.join(PEERS)}", "Check its name"
+        )
+    texts = corpus_texts()
+    tuned = {name: _tune(lm, texts, name, progress) for name in methods}
+    results: list[dict[str, Any]] = []
+    records: list[Record] = []
+    for size in edits:
+        what = plan(size, seed)
+        for name in methods:
+            method = PEERS[name].make(lm, texts, tuned[name]["chosen"])
+            found, costs = run(method, PEERS[name].at_once, what, progress)
+            for when in ("after_all", "right_after"):
+                part = [r for r in found if r.when == when]
+                metrics = score(part, False) | (costs if when == "after_all" else {})
+                results.append({"method": name, "edits": size, "when": when, "metrics": metrics})
+            records += found
+    result = {
+        "config": {"edits": list(edits), "methods": list(methods), "seed": seed},
+        **provenance(),
+        "tuning": tuned,
+        "results": results,
+    }
+    save(result, out, [r.row() for r in records], answers)
+    return result
+
+
+def _tune(lm: CausalLM, texts: Sequence[str], name: str, progress: bool) -> dict[str, Any]:
+    """Try a method's settings on a scenario of the calibration split; the best one, and all."""
+    peer, what = PEERS[name], plan(TUNING_EDITS, 1, "calibration")
+    tried = []
+    for setting in watch(peer.settings(), f"{name}: settings", progress):
+        found, _ = run(peer.make(lm, texts, setting), peer.at_once, what, False)
+        metrics = score([r for r in found if r.when == "after_all"], False)
+        values = {m: metrics[m]["value"] for m in TUNED_FOR}
+        tried.append({"setting": setting, **values, "mean": statistics.mean(values.values())})
+    best = max(tried, key=lambda row: row["mean"])
+    return {"chosen": best["setting"], "tried": tried}
+
+
+def run(
+    method: EditMethod, at_once: int, what: Plan, progress: bool
+) -> tuple[list[Record], dict[str, dict[str, float]]]:
+    """Edit with a method and ask; the base model is as before when this returns.
+
+    Returns:
+        Every answer, and what the edits cost: milliseconds and bytes each, and the time of a query
+        relative to the base model's.
+    """
+    scenario, facts = what.scenario, list(what.scenario.facts.values())
+    early = [p for probes in what.early.values() for p in probes]
+    far = [p for p in what.probes if p.kind == "far"]
+    base = dict(zip(what.probes, _answers(method, what.probes), strict=True))
+    early_base = dict(zip(early, _answers(method, early), strict=True))
+    logits = _logits(method, far)
+    said: dict[Probe, str] = {}
+    step, seconds = at_once or len(facts), 0.0
+    for start in watch(range(0, len(facts), step), f"{method.name}: edits", progress):
+        part = facts[start : start + step]
+        began = time.perf_counter()
+        method.apply([request_of(scenario, f) for f in part])
+        seconds += time.perf_counter() - began
+        asked = [p for f in part for p in what.early.get(f, ())]
+        said |= zip(asked, _answers(method, asked), strict=True)
+    found = _records(method, what, "right_after", early_base, said, {})
+    after = dict(zip(what.probes, _answers(method, what.probes), strict=True))
+    same = {p: torch.equal(a, b) for p, a, b in zip(far, logits, _logits(method, far), strict=True)}
+    found += _records(method, what, "after_all", base, after, same)
+    costs: dict[str, dict[str, float]] = {
+        "ms_per_edit": {"value": 1000 * seconds / len(facts), "n": len(facts)},
+        "bytes_per_edit": {"value": method.bytes_kept() / len(facts), "n": len(facts)},
+    }
+    pools = {
+        "query_ratio_in_scope": [p for p in what.probes if p.kind not in OUT_OF_SCOPE][:30],
+        "query_ratio_out_of_scope": [p for p in what.probes if p.kind in OUT_OF_SCOPE][:30],
+    }
+    edited = {name: _seconds(method, pool) for name, pool in pools.items()}
+    method.revert()
+    for name, pool in pools.items():
+        ratio = edited[name] / _seconds(method, pool)
+        costs[name] = {"value": ratio, "n": len(pool)}
+    return found, costs
+
+
+def _records(
+    method: EditMethod,
+    what: Plan,
+    when: str,
+    base: Mapping[Probe, str],
+    said: Mapping[Probe, str],
+    same: Mapping[Probe, bool],
+) -> list[Record]:
+    scenario = what.scenario
+    return [
+        Record(
+            method.name,
+            len(scenario.facts),
+            when,
+            probe.kind,
+            probe.prompt,
+            base[probe] if probe.answer is None else probe.answer,
+            answer,
+            tuple(scenario.statement(f) for f in probe.used),
+            bitwise=same.get(probe),
+        )
+        for probe, answer in said.items()
+    ]
+
+
+def _answers(method: EditMethod, probes: Sequence[Probe]) -> list[str]:
+    found: list[str] = []
+    for start in range(0, len(probes), 64):
+        found += method.answer([p.prompt for p in probes[start : start + 64]])
+    return found
+
+
+@torch.no_grad()
+def _logits(method: EditMethod, probes: Sequence[Probe]) -> list[Tensor]:
+    """Logits of probes, in batches that are always the same."""
+    found: list[Tensor] = []
+    for start in range(0, len(probes), 32):
+        found += method.logits([p.prompt for p in probes[start : start + 32]])
+    return found
+
+
+def _seconds(method: EditMethod, probes: Sequence[Probe]) -> float:
+    """Median time of one probe by itself."""
+    times = []
+    for probe in probes:
+        began = time.perf_counter()
+        method.answer([probe.prompt])
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)

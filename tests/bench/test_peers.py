@@ -1,0 +1,78 @@
+"""Peers are tuned and measured on what seprog is measured on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from seprog.atlas import MODEL
+from seprog.bench import peers
+from seprog.bench.atlas import plan
+from seprog.bench.peers import BUDGET, PEERS, TUNED_FOR, evaluate, request_of
+from seprog.errors import InputError
+from seprog.lm import CausalLM
+
+
+@pytest.fixture(scope="module")
+def lm() -> CausalLM:
+    return CausalLM.from_pretrained(str(MODEL), "float32")
+
+
+def test_every_method_has_a_budget_of_settings() -> None:
+    for name, peer in PEERS.items():
+        settings = peer.settings()
+        assert settings == peer.settings() and 1 <= len(settings) <= BUDGET
+        assert name == "none" or len(settings) >= 8, "a fair search"
+        assert len({str(s) for s in settings}) == len(settings)
+
+
+def test_settings_make_the_method(lm: CausalLM) -> None:
+    texts = peers.corpus_texts(40)
+    for name, peer in PEERS.items():
+        method = peer.make(lm, texts, peer.settings()[-1])
+        assert method.name == name
+        method.revert()
+
+
+def test_subjects_are_named_as_the_prompts_spell_them() -> None:
+    scenario = plan(60, 0).scenario
+    for fact in scenario.facts.values():
+        request = request_of(scenario, fact)
+        assert request.subject in request.prompt and request.target == fact.object
+        assert request.subject.lower() == fact.subject.lower()
+
+
+def test_methods_are_tuned_then_measured(
+    lm: CausalLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "BUDGET", 2)
+    monkeypatch.setattr(peers, "TUNING_EDITS", 2)
+    before = [p.clone() for p in lm.model.parameters()]
+    out, answers = tmp_path / "r.json", tmp_path / "a.jsonl"
+    result = evaluate(lm, [3], ["none", "ft", "grace"], 0, out, answers, progress=False)
+    assert json.loads(out.read_text()) == json.loads(json.dumps(result))
+    for name, tuned in result["tuning"].items():
+        assert len(tuned["tried"]) == (1 if name == "none" else 2)
+        best = max(row["mean"] for row in tuned["tried"])
+        assert any(r["setting"] == tuned["chosen"] and r["mean"] == best for r in tuned["tried"])
+        assert all(TUNED_FOR[0] in row for row in tuned["tried"])
+    rows = {(r["method"], r["when"]): r["metrics"] for r in result["results"]}
+    assert rows["none", "after_all"]["far"]["value"] == 1.0
+    assert rows["none", "after_all"]["far_bitwise"]["value"] == 1.0
+    assert rows["ft", "after_all"]["far_bitwise"]["value"] < 1.0
+    assert rows["ft", "after_all"]["bytes_per_edit"]["value"] > 0
+    assert rows["grace", "right_after"]["rewrite"]["n"] == 3
+    said = [json.loads(line) for line in answers.open()]
+    asked = {(r["method"], r["when"]): 0 for r in said}
+    for row in said:
+        asked[row["method"], row["when"]] += 1
+    assert len(set(asked.values())) == 2  # the same probes for all
+    assert all(torch.equal(a, b) for a, b in zip(before, lm.model.parameters(), strict=True))
+
+
+def test_an_unknown_method_is_refused(lm: CausalLM) -> None:
+    with pytest.raises(InputError, match="magic"):
+        evaluate(lm, [1], ["magic"])
