@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,28 +21,43 @@ from torch import Tensor
 
 from seprog.atlas.corpus import Corpus
 from seprog.atlas.scenario import Probe, Scenario
+from seprog.atlas.tokens import spellings
 from seprog.atlas.world import Fact, load_world
 from seprog.bench.atlas import Plan, plan
 from seprog.bench.metrics import OUT_OF_SCOPE, Record, score
 from seprog.bench.progress import watch
 from seprog.bench.results import provenance, save
 from seprog.errors import InputError
+from seprog.gate import ScopeGate
 from seprog.lm import CausalLM
 from seprog.methods import (
     FT,
     FTL,
     GRACE,
     MEMIT,
+    RECIPE,
     ROME,
+    SERAC,
     AlphaEdit,
+    EditCorpus,
     EditMethod,
     FineTuningConfig,
     GraceConfig,
     LocatingConfig,
     LoRA,
     Nothing,
+    RecipeTraining,
     Request,
+    single_stages,
+    train_recipe,
 )
+from seprog.text_encoder import TextEncoder
+from seprog.training.causal import CausalTraining, train_causal
+from seprog.training.examples import Example, atlas_examples
+from seprog.training.gate import GateTraining, scenarios, train_gate
+from seprog.training.generator import with_base_answers
+from seprog.training.objective import Continuation
+from seprog.training.scopes import atlas_scopes
 
 BUDGET = 12
 """Settings that are tried for each method, at most."""
@@ -54,16 +70,97 @@ Setting = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Training:
+    """How the parts of methods that are trained once are trained.
+
+    Args:
+        recipe: RECIPE's encoder of edits.
+        counterfactual: SERAC's counterfactual model.
+        gate: SERAC's scope classifier.
+    """
+
+    recipe: RecipeTraining = field(default_factory=RecipeTraining)
+    counterfactual: CausalTraining = field(
+        default_factory=lambda: CausalTraining(layers=4, steps=4000, again=0)
+    )
+    gate: GateTraining = field(default_factory=lambda: GateTraining(steps=1500))
+
+
+class Workshop:
+    """What methods are made from; what has to be trained is trained once and kept.
+
+    Args:
+        lm: The base model.
+        work: Folder for what is trained.
+        training: How.
+    """
+
+    def __init__(self, lm: CausalLM, work: Path, training: Training | None = None) -> None:
+        self.lm, self.work, self.training = lm, work, training or Training()
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """What the base model was taught: facts in words, for statistics of its states."""
+        corpus = Corpus(load_world(), random.Random(0))
+        picks = corpus.rng.choices(range(len(corpus.closed)), k=2000)
+        return [" ".join(t for t, _ in corpus.closed_document(i).pieces) for i in picks]
+
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        """The frozen sentence encoder."""
+        return TextEncoder()
+
+    def examples(self, seed: int) -> Iterator[Example]:
+        """What generators learn from, as far as it rests on one edit."""
+        rng = random.Random(seed)
+        words = spellings(self.lm.tokenizer, rng)
+        for example in atlas_examples(load_world(), "train", rng, words):
+            if example.answer is None:
+                yield replace(example, edits=example.edits[:1])
+            elif len(example.edits) == 1:
+                yield example
+
+    def recipe(self) -> Path:
+        """Folder of a trained RECIPE."""
+        folder = self.work / "recipe"
+        if not (folder / "recipe.safetensors").exists():
+            examples = with_base_answers(Continuation(self.lm), self.examples(0))
+            train_recipe(self.lm, self.encoder, examples, folder, self.training.recipe)
+        return folder
+
+    def counterfactual(self) -> CausalLM:
+        """SERAC's model that answers in scope."""
+        folder = self.work / "counterfactual"
+        if not (folder / "training.json").exists():
+            run, how = self.work / "counterfactual.run", self.training.counterfactual
+            tokenizer = self.lm.tokenizer
+            how = replace(how, vocabulary=len(tokenizer))
+            train_causal(folder, run, how, lambda n: EditCorpus(self.examples(n)), tokenizer)
+        return CausalLM.from_pretrained(str(folder), "float32")
+
+    def scope_classifier(self) -> ScopeGate:
+        """SERAC's cross-encoder."""
+        folder, rng = self.work / "scope", random.Random(0)
+        if not (folder / "gate.json").exists():
+            how = self.training.gate
+            asked = [single_stages(atlas_scopes(s, rng)) for s in scenarios(how)]
+            train_gate(folder, self.work / "scope.run", how, None, asked, lambda gate: {})
+        gate = ScopeGate.from_pretrained(folder, self.encoder)
+        gate.config = replace(gate.config, hops=1)
+        return gate
+
+
+@dataclass(frozen=True)
 class Peer:
     """How a method is made, fed and tuned.
 
     Args:
-        make: Given the base model, texts of its corpus and a setting.
+        make: Given a workshop and a setting.
         at_once: Edits at a time; 0 means all of them.
         search: Per name in a setting, the values to try.
     """
 
-    make: Callable[[CausalLM, Sequence[str], Setting], EditMethod]
+    make: Callable[[Workshop, Setting], EditMethod]
     at_once: int
     search: Mapping[str, Sequence[Any]]
 
@@ -81,25 +178,25 @@ def _of(kind: type, setting: Setting) -> Any:
 
 def _located(
     method: type[ROME] | type[MEMIT],
-) -> Callable[[CausalLM, Sequence[str], Setting], EditMethod]:
-    return lambda lm, texts, s: method(lm, texts, config=_of(LocatingConfig, s))
+) -> Callable[[Workshop, Setting], EditMethod]:
+    return lambda w, s: method(w.lm, w.texts, config=_of(LocatingConfig, s))
 
 
 _LAYERS = [(n - 2, n - 1, n) for n in (-4, -5, -6, -7)]
 PEERS = {
-    "none": Peer(lambda lm, _, s: Nothing(lm), 0, {}),
+    "none": Peer(lambda w, s: Nothing(w.lm), 0, {}),
     "ft": Peer(
-        lambda lm, _, s: FT(lm, _of(FineTuningConfig, s)),
+        lambda w, s: FT(w.lm, _of(FineTuningConfig, s)),
         1,
         {"lr": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3), "steps": (5, 15, 40)},
     ),
     "ft_l": Peer(
-        lambda lm, _, s: FTL(lm, s["layer"], s["bound"], _of(FineTuningConfig, s)),
+        lambda w, s: FTL(w.lm, s["layer"], s["bound"], _of(FineTuningConfig, s)),
         1,
         {"layer": (-1, -3, -6), "bound": (3e-3, 1e-2, 3e-2, 1e-1), "lr": (5e-3,), "steps": (40,)},
     ),
     "lora": Peer(
-        lambda lm, _, s: LoRA(lm, s["rank"], _of(FineTuningConfig, s)),
+        lambda w, s: LoRA(w.lm, s["rank"], _of(FineTuningConfig, s)),
         1,
         {"rank": (4, 16), "lr": (3e-4, 1e-3, 3e-3, 1e-2), "steps": (15, 40)},
     ),
@@ -115,19 +212,22 @@ PEERS = {
         {"layers": _LAYERS, "null": (2e-3, 2e-2, 2e-1), "largest": (2.0, 4.0)},
     ),
     "grace": Peer(
-        lambda lm, _, s: GRACE(lm, _of(GraceConfig, s)),
+        lambda w, s: GRACE(w.lm, _of(GraceConfig, s)),
         1,
         {"layer": (-2, -4, -6), "radius": (1.0, 5.0, 20.0, 80.0)},
     ),
+    "serac": Peer(
+        lambda w, s: SERAC(w.lm, w.scope_classifier(), w.counterfactual(), s["threshold"]),
+        0,
+        {"threshold": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)},
+    ),
+    "recipe": Peer(
+        lambda w, s: RECIPE.load(w.lm, w.encoder, w.recipe(), s["margin"]),
+        0,
+        {"margin": (-0.3, -0.2, -0.15, -0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)},
+    ),
 }
 """By name; every setting that is not searched for is the paper's or the method's default."""
-
-
-def corpus_texts(count: int = 2000) -> list[str]:
-    """What the base model was taught: facts in words, for statistics of its states."""
-    corpus = Corpus(load_world(), random.Random(0))
-    picks = corpus.rng.choices(range(len(corpus.closed)), k=count)
-    return [" ".join(t for t, _ in corpus.closed_document(i).pieces) for i in picks]
 
 
 def request_of(scenario: Scenario, fact: Fact) -> Request:
@@ -145,7 +245,7 @@ def request_of(scenario: Scenario, fact: Fact) -> Request:
 
 
 def evaluate(
-    lm: CausalLM,
+    workshop: Workshop,
     edits: Sequence[int],
     methods: Sequence[str],
     seed: int = 0,
@@ -156,7 +256,7 @@ def evaluate(
     """Tune each method, then edit and ask.
 
     Args:
-        lm: The base model; as before when this returns.
+        workshop: With the base model, which is as before when this returns.
         edits: Numbers of edits.
         methods: Names from ``PEERS``.
         seed: Of edits and probes.
@@ -174,14 +274,13 @@ def evaluate(
         raise InputError(
             f"There is no method {unknown[0]!r}", f"some of {', '.join(PEERS)}", "Check its name"
         )
-    texts = corpus_texts()
-    tuned = {name: _tune(lm, texts, name, progress) for name in methods}
+    tuned = {name: _tune(workshop, name, progress) for name in methods}
     results: list[dict[str, Any]] = []
     records: list[Record] = []
     for size in edits:
         what = plan(size, seed)
         for name in methods:
-            method = PEERS[name].make(lm, texts, tuned[name]["chosen"])
+            method = PEERS[name].make(workshop, tuned[name]["chosen"])
             found, costs = run(method, PEERS[name].at_once, what, progress)
             for when in ("after_all", "right_after"):
                 part = [r for r in found if r.when == when]
@@ -198,12 +297,12 @@ def evaluate(
     return result
 
 
-def _tune(lm: CausalLM, texts: Sequence[str], name: str, progress: bool) -> dict[str, Any]:
+def _tune(workshop: Workshop, name: str, progress: bool) -> dict[str, Any]:
     """Try a method's settings on a scenario of the calibration split; the best one, and all."""
     peer, what = PEERS[name], plan(TUNING_EDITS, 1, "calibration")
     tried = []
     for setting in watch(peer.settings(), f"{name}: settings", progress):
-        found, _ = run(peer.make(lm, texts, setting), peer.at_once, what, False)
+        found, _ = run(peer.make(workshop, setting), peer.at_once, what, False)
         metrics = score([r for r in found if r.when == "after_all"], False)
         values = {m: metrics[m]["value"] for m in TUNED_FOR}
         tried.append({"setting": setting, **values, "mean": statistics.mean(values.values())})

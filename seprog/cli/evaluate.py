@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from seprog.cli import common, options, trials
 from seprog.cli.output import console, example, print_json
 from seprog.cli.train import Threads
-from seprog.cli.trials import Answers, Json
+from seprog.cli.trials import Answers, Json, Work
 from seprog.errors import InputError
 
 app = typer.Typer(help="Measure the whole system.")
@@ -90,24 +91,26 @@ def peers(
             show_default="all of them",
         ),
     ] = None,
+    work: Work = Path("peers"),
     seed: Annotated[int, typer.Option(metavar="N", help="Of edits and probes.")] = 0,
     threads: Threads = 1,
     json: Json = None,
     answers: Answers = None,
 ) -> None:
-    """Edit Atlas by other methods (fine-tuning, LoRA, ROME, MEMIT, AlphaEdit, GRACE), and ask."""
+    """Edit Atlas by other methods (fine-tuning, ROME, MEMIT, GRACE, SERAC ...), and ask."""
     sizes = _sizes(edits)
     import torch
 
     from seprog.atlas import MODEL
     from seprog.bench.atlas import table
-    from seprog.bench.peers import PEERS, evaluate
+    from seprog.bench.peers import PEERS, Workshop, evaluate
     from seprog.lm import CausalLM
 
     torch.set_num_threads(threads)
     lm = CausalLM.from_pretrained(str(MODEL), "float32")
     out = None if json == common.STDIN else json
-    result = evaluate(lm, sizes, methods or list(PEERS), seed, out, answers, sys.stderr.isatty())
+    names, show = methods or list(PEERS), sys.stderr.isatty()
+    result = evaluate(Workshop(lm, work), sizes, names, seed, out, answers, show)
     if json == common.STDIN:
         print_json(result)
     else:

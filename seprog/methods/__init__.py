@@ -8,19 +8,27 @@ from seprog.methods.finetuning import FT, FTL, FineTuningConfig, LoRA
 from seprog.methods.grace import GRACE, GraceConfig
 from seprog.methods.locating import MEMIT, ROME, AlphaEdit, LocatingConfig
 from seprog.methods.none import Nothing
+from seprog.methods.recipe import RECIPE, RecipeTraining, train_recipe
+from seprog.methods.serac import SERAC, EditCorpus, single_stages
 
 __all__ = [
     "FT",
     "FTL",
     "GRACE",
     "MEMIT",
+    "RECIPE",
     "ROME",
+    "SERAC",
     "AlphaEdit",
+    "EditCorpus",
     "EditMethod",
     "FineTuningConfig",
     "GraceConfig",
     "LoRA",
     "LocatingConfig",
     "Nothing",
+    "RecipeTraining",
     "Request",
+    "single_stages",
+    "train_recipe",
 ]

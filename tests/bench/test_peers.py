@@ -11,9 +11,15 @@ import torch
 from seprog.atlas import MODEL
 from seprog.bench import peers
 from seprog.bench.atlas import plan
-from seprog.bench.peers import BUDGET, PEERS, TUNED_FOR, evaluate, request_of
+from seprog.bench.peers import BUDGET, PEERS, TUNED_FOR, Training, Workshop, evaluate, request_of
 from seprog.errors import InputError
 from seprog.lm import CausalLM
+from seprog.methods import RecipeTraining
+from seprog.text_encoder import TextEncoder
+from seprog.training import gate as gate_training
+from seprog.training.causal import CausalTraining
+from seprog.training.gate import GateTraining
+from tests.methods.test_contract import REQUESTS
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +35,30 @@ def test_every_method_has_a_budget_of_settings() -> None:
         assert len({str(s) for s in settings}) == len(settings)
 
 
-def test_settings_make_the_method(lm: CausalLM) -> None:
-    texts = peers.corpus_texts(40)
+TINY = Training(
+    RecipeTraining(tokens=2, steps=1, batch=4),
+    CausalTraining(width=32, layers=1, steps=1, rows=2, length=64, bf16=False, compile=False),
+    GateTraining(scenarios=1, edits=6, steps=1, groups=2, bf16=False),
+)
+
+
+def test_settings_make_the_method(
+    lm: CausalLM, tmp_path: Path, encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (peers, gate_training):
+        monkeypatch.setattr(module, "TextEncoder", lambda: TextEncoder(encoder_folder))
+    workshop = Workshop(lm, tmp_path, TINY)
+    monkeypatch.setattr(workshop, "texts", [r.statement for r in REQUESTS] * 4)
     for name, peer in PEERS.items():
-        method = peer.make(lm, texts, peer.settings()[-1])
+        method = peer.make(workshop, peer.settings()[-1])
         assert method.name == name
+        method.apply(REQUESTS[:1])
+        assert len(method.answer([REQUESTS[0].prompt, "Who wrote Hamlet?"])) == 2
         method.revert()
+    for name in ("train_recipe", "train_causal", "train_gate"):  # nor is anything trained again
+        monkeypatch.setattr(peers, name, None)
+    for name in ("recipe", "serac"):
+        assert PEERS[name].make(workshop, PEERS[name].settings()[0]).name == name
 
 
 def test_subjects_are_named_as_the_prompts_spell_them() -> None:
@@ -52,7 +76,9 @@ def test_methods_are_tuned_then_measured(
     monkeypatch.setattr(peers, "TUNING_EDITS", 2)
     before = [p.clone() for p in lm.model.parameters()]
     out, answers = tmp_path / "r.json", tmp_path / "a.jsonl"
-    result = evaluate(lm, [3], ["none", "ft", "grace"], 0, out, answers, progress=False)
+    result = evaluate(
+        Workshop(lm, tmp_path), [3], ["none", "ft", "grace"], 0, out, answers, progress=False
+    )
     assert json.loads(out.read_text()) == json.loads(json.dumps(result))
     for name, tuned in result["tuning"].items():
         assert len(tuned["tried"]) == (1 if name == "none" else 2)
@@ -73,6 +99,6 @@ def test_methods_are_tuned_then_measured(
     assert all(torch.equal(a, b) for a, b in zip(before, lm.model.parameters(), strict=True))
 
 
-def test_an_unknown_method_is_refused(lm: CausalLM) -> None:
+def test_an_unknown_method_is_refused(lm: CausalLM, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="magic"):
-        evaluate(lm, [1], ["magic"])
+        evaluate(Workshop(lm, tmp_path), [1], ["magic"])

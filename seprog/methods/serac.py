@@ -1,0 +1,132 @@
+"""SERAC: a scope classifier picks one edit, and a small model of its own answers with it.
+
+The classifier is a cross-encoder of query and edit, as in the paper; it is our gate's scorer,
+trained on single edits and asked once, without chains. The counterfactual model reads the edit
+and the query, and has the base model's tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from seprog.data.documents import Document
+from seprog.errors import InputError
+from seprog.gate import ScopeGate, Shelf
+from seprog.lm import CausalLM
+from seprog.methods.contract import LONGEST_ANSWER, EditMethod, Request
+from seprog.training.examples import Example
+from seprog.training.scopes import Scopes
+from seprog.types import Edit
+
+
+class EditCorpus:
+    """What the counterfactual model learns from: an edit, a question about it, the answer.
+
+    Args:
+        examples: With one edit each, without end; those whose answer must stay are left out.
+    """
+
+    def __init__(self, examples: Iterator[Example]) -> None:
+        self.examples, self.weights = examples, [1.0]
+
+    def __iter__(self) -> Iterator[Document]:
+        """Documents, without end."""
+        for e in self.examples:
+            if e.answer is not None and not e.keep:
+                pieces = [(e.edits[0], False), (e.prompt, False), (f"{e.answer}.", True)]
+                yield Document(pieces)
+
+
+def single_stages(scopes: Scopes) -> Scopes:
+    """What is asked of a memory, without queries that need more than one edit."""
+    chained = {
+        stage.text.removesuffix(" ".join(["", *(e.statement for e in stage.told)]))
+        for stage in scopes.stages
+        if stage.told and stage.right
+    }
+    single = [s for s in scopes.stages if not s.told and s.text not in chained]
+    return Scopes(scopes.edits, single)
+
+
+class SERAC(EditMethod):
+    """Weights stay; queries in scope are answered by another model.
+
+    Args:
+        lm: The base model.
+        gate: The scope classifier; only its first hop is used.
+        counterfactual: The model that answers in scope.
+        threshold: Probability from which an edit applies (0 to 1).
+    """
+
+    name: ClassVar[str] = "serac"
+    source: ClassVar[str] = "Mitchell et al. 2022, Memory-Based Model Editing at Scale"
+    forgets: ClassVar[bool] = True
+
+    def __init__(
+        self, lm: CausalLM, gate: ScopeGate, counterfactual: CausalLM, threshold: float = 0.5
+    ) -> None:
+        super().__init__(lm)
+        self.gate, self.counterfactual, self.threshold = gate, counterfactual, threshold
+        self._requests: list[Request] = []
+        self._shelf: Shelf | None = None
+
+    def apply(self, requests: Sequence[Request]) -> None:
+        """Put the edits into the memory."""
+        self._requests += requests
+        self._shelf = None
+
+    def revert(self) -> None:
+        """Empty the memory."""
+        self._requests.clear()
+        self._shelf = None
+
+    def forget(self, request: Request) -> None:
+        """Take one edit out of the memory."""
+        if request not in self._requests:
+            raise InputError(f"{request.statement!r} is not in force", "an edit that is", "")
+        self._requests.remove(request)
+        self._shelf = None
+
+    def bytes_kept(self) -> int:
+        """The texts."""
+        return sum(len(r.statement.encode()) for r in self._requests)
+
+    def chosen(self, prompts: Sequence[str]) -> list[str | None]:
+        """Per prompt, the statement of the edit that applies."""
+        if self._shelf is None:
+            edits = [Edit(r.statement, id=str(i)) for i, r in enumerate(self._requests)]
+            self._shelf = self.gate.shelf(edits)
+        found: list[str | None] = []
+        for decision in self.gate.decide(prompts, self._shelf, self.threshold):
+            best = max(decision.candidates, key=lambda c: c.probability, default=None)
+            fits = best is not None and best.probability > self.threshold
+            found.append(best.edit.statement if best is not None and fits else None)
+        return found
+
+    def answer(self, prompts: Sequence[str]) -> list[str]:
+        """In scope the counterfactual model's, else the base model's."""
+        chosen, said = self.chosen(prompts), [""] * len(prompts)
+        inside = [(i, f"{c} {prompts[i]}") for i, c in enumerate(chosen) if c is not None]
+        outside = [(i, prompts[i]) for i, c in enumerate(chosen) if c is None]
+        for lm, rows in ((self.counterfactual, inside), (self.lm, outside)):
+            if rows:
+                texts = lm.generate([t for _, t in rows], max_new_tokens=LONGEST_ANSWER)
+                for (i, _), text in zip(rows, texts, strict=True):
+                    said[i] = text
+        return said
+
+    def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch time vocab"]:
+        """In scope the counterfactual model's, else the base model's."""
+        found, chosen = super().logits(prompts), self.chosen(prompts)
+        for i, statement in enumerate(chosen):
+            if statement is not None:
+                other = self.counterfactual
+                ids = other.tokens.encode([f"{statement} {prompts[i]}"], True)
+                own = other.forward(other.tokens.pad(ids, other.device)[0])[0]
+                wide = min(len(own), found.shape[1])
+                found[i, -wide:] = own[-wide:]
+        return found
