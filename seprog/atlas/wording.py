@@ -216,9 +216,10 @@ def say_query(
     *inner, last = query.path
     subject = query.start
     for i, name in enumerate(inner):
-        options = nouns(world.relations[name], split)
-        options = nestable(options, world.relations[name].subject) if i else options
-        subject = rng.choice(options).replace("{s}", subject)
+        named: Sequence[str] = nouns(world.relations[name], split)
+        if i:
+            named = nestable(named, world.relations[name].subject)
+        subject = rng.choice(named).replace("{s}", subject)
     relation = world.relations[last]
     if query.inverse:
         options = [
@@ -226,8 +227,8 @@ def say_query(
             for p in _mixed(inversions(relation, split), relation, rng, noise)
         ]
     else:
-        said = phrasings(relation, split, rng)
-        said = _mixed(nestable(said, relation.subject) if inner else said, relation, rng, noise)
+        found = phrasings(relation, split, rng)
+        said = _mixed(nestable(found, relation.subject) if inner else found, relation, rng, noise)
         options = [fill(p, subject) for p in said]
     options = [o for o in options if o != avoid] or options
     return rng.choice(options)

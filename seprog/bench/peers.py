@@ -113,7 +113,8 @@ class Workshop:
     def examples(self, seed: int) -> Iterator[Example]:
         """What generators learn from, as far as it rests on one edit."""
         rng = random.Random(seed)
-        words = spellings(self.lm.tokenizer, rng)
+        tokenizer: Any = self.lm.tokenizer
+        words = spellings(tokenizer, rng)
         for example in atlas_examples(load_world(), "train", rng, words):
             if example.answer is None:
                 yield replace(example, edits=example.edits[:1])
@@ -133,7 +134,7 @@ class Workshop:
         folder = self.work / "counterfactual"
         if not (folder / "training.json").exists():
             run, how = self.work / "counterfactual.run", self.training.counterfactual
-            tokenizer = self.lm.tokenizer
+            tokenizer: Any = self.lm.tokenizer
             how = replace(how, vocabulary=len(tokenizer))
             train_causal(folder, run, how, lambda n: EditCorpus(self.examples(n)), tokenizer)
         return CausalLM.from_pretrained(str(folder), "float32")
@@ -300,14 +301,15 @@ def evaluate(
 def _tune(workshop: Workshop, name: str, progress: bool) -> dict[str, Any]:
     """Try a method's settings on a scenario of the calibration split; the best one, and all."""
     peer, what = PEERS[name], plan(TUNING_EDITS, 1, "calibration")
-    tried = []
+    tried: list[dict[str, Any]] = []
+    means: list[float] = []
     for setting in watch(peer.settings(), f"{name}: settings", progress):
         found, _ = run(peer.make(workshop, setting), peer.at_once, what, False)
         metrics = score([r for r in found if r.when == "after_all"], False)
         values = {m: metrics[m]["value"] for m in TUNED_FOR}
-        tried.append({"setting": setting, **values, "mean": statistics.mean(values.values())})
-    best = max(tried, key=lambda row: row["mean"])
-    return {"chosen": best["setting"], "tried": tried}
+        means.append(statistics.mean(values.values()))
+        tried.append({"setting": setting, **values, "mean": means[-1]})
+    return {"chosen": tried[means.index(max(means))]["setting"], "tried": tried}
 
 
 def run(

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from seprog.lm import CausalLM
 from seprog.lora import Lora
@@ -43,7 +43,7 @@ class FineTuningConfig:
 
 def tune(
     lm: CausalLM,
-    parameters: Sequence[nn.Parameter],
+    parameters: Sequence[Tensor],
     requests: Sequence[Request],
     how: FineTuningConfig,
     after: Callable[[], None] = lambda: None,

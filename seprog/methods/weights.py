@@ -30,9 +30,9 @@ class WeightMethod(EditMethod):
 
     def __init__(self, lm: CausalLM) -> None:
         super().__init__(lm)
-        self._before: dict[nn.Parameter, Tensor] = {}
+        self._before: dict[Tensor, Tensor] = {}
 
-    def keep(self, parameters: Iterable[nn.Parameter]) -> None:
+    def keep(self, parameters: Iterable[Tensor]) -> None:
         """Remember weights before they are changed for the first time."""
         for parameter in parameters:
             if parameter not in self._before:
@@ -93,7 +93,7 @@ def matrix(layer: Linear) -> Float[Tensor, "out in"]:
 
 
 @contextmanager
-def trainable(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+def trainable(parameters: Sequence[Tensor]) -> Iterator[None]:
     """While open, gradients reach these parameters of the frozen model."""
     for parameter in parameters:
         parameter.requires_grad_(True)

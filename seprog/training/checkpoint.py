@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     return None
 
 
-def require_same(folder: Path, state: dict[str, Any], wanted: dict[str, Any]) -> None:
+def require_same(folder: Path, state: dict[str, Any], wanted: Mapping[str, Any]) -> None:
     """Refuse to go on with a run of another shape.
 
     Args:

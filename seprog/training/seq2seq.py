@@ -74,7 +74,8 @@ class Task:
 def tasks(documents: Iterable[Document]) -> Iterator[Task]:
     """Each question of each document, behind what the document tells."""
     for document in documents:
-        told, question = [], ""
+        told: list[str] = []
+        question = ""
         for text, is_answer in document.pieces:
             if is_answer:
                 answer = text.removesuffix(".")
