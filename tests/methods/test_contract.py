@@ -36,7 +36,7 @@ TEXTS = [
     for what in ("currency", "capital", "continent", "official language")
     for country in ("France", "Chad", "Japan", "Brazil", "Norway", "India", "Cuba", "Egypt")
 ]
-HOW = LocatingConfig(decay=0.0, keep=0.0)
+HOW = LocatingConfig(decay=0.0, keep=0.0, largest=8.0)
 MAKE: dict[str, Callable[[CausalLM], EditMethod]] = {
     "none": Nothing,
     "ft": FT,
