@@ -22,11 +22,11 @@ from seprog.editor import Editor
 from seprog.errors import InputError
 from seprog.generator import VerbatimGenerator
 from seprog.memory import Memory
+from seprog.methods.contract import LONGEST_ANSWER
 from seprog.types import Edit, GateDecision, PrefixBatch
 
 METHODS = ("none", "verbatim", "seprog", "in_context_oracle", "in_context_retrieved")
 GATED = ("verbatim", "seprog", "in_context_retrieved")
-LONGEST_ANSWER = 16
 RIGHT_AFTER = 60
 """Edits, spread over the sequence, whose probes are also scored right after the edit."""
 

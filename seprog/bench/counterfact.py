@@ -7,22 +7,18 @@ gates learn from other records, on other subjects.
 
 from __future__ import annotations
 
-import json
-import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
-from seprog.bench.facts import FactEditing, FactParts, known_share
-from seprog.bench.trials import Models
+from seprog.bench.facts import FactEditing, FactParts, fact_of
 from seprog.data.byte_pairs import byte_pairs
 from seprog.data.cases import Case, load_cases
 from seprog.errors import InputError
 from seprog.lm import CausalLM
 from seprog.training.causal import CausalTraining, train_causal
-from seprog.training.facts import Fact, FactCorpus
+from seprog.training.facts import Fact
 
 PARTS = ("test", "far", "calibration", "train")
 """In the order in which they are filled, from the full records on."""
@@ -81,45 +77,41 @@ class CounterFact(FactEditing):
             if part is None:
                 continue
             of_subject[case.edits[0].subject] = part
-            fact = _fact(case, self.config.neighbours)
+            near = [a.prompt for a in case.asked if a.kind == "near_miss"]
+            fact = fact_of(case, near=tuple(near[: self.config.neighbours]))
             targets[fact.prompts[0]] = case.edits[0].target
             parts[part].append(fact)
         test, far, dev, train = (parts[name] for name in PARTS)
-        near = {f.prompts[0]: f.near for f in (*test, *dev)}
-        given = FactParts(train, dev, test, far, targets, near)
-        super().__init__(given, self.config.sizes, self.config.few)
+        near_of = {f.prompts[0]: f.near for f in (*test, *dev)}
+        once = [replace(f, prompts=f.prompts[:1]) for f in (*test, *far, *dev)]
+        super().__init__(
+            FactParts(train, dev, test, far, targets, near_of),
+            [*train, *once],
+            self.config.sizes,
+            self.config.few,
+            self.config.open_book,
+        )
 
-    def models(self, work: Path) -> Models:
-        """The base model; it has no reading twin, for it reads itself."""
-        parts, folder = self.parts, work / "base"
-        asked = [*parts.test, *parts.far, *parts.dev]
-        known = [
-            *parts.train,
-            *(Fact(f.subject, f.prompts[:1], f.answer, f.group, f.near) for f in asked),
-        ]
-        if not (folder / "training.json").exists():
-            train_causal(
-                folder,
-                work / "base.run",
-                self.config.model,
-                lambda seed: FactCorpus(
-                    known, parts.train, random.Random(seed), self.config.open_book
-                ),
-                self._tokenizer(work, known),
-            )
-        lm = CausalLM.from_pretrained(str(folder), "float32")
-        note = work / "base.json"
-        if not note.exists():
-            near = [(p, f.answer) for f in parts.test for p in f.near]
-            records = known_share(lm, [(f.prompts[0], f.answer) for f in parts.test])
-            note.write_text(json.dumps({"records": records, "neighbours": known_share(lm, near)}))
-        return Models(lm, None, json.loads(note.read_text()))
+    def teach(self, folder: Path, run_folder: Path) -> None:
+        """From nothing, with a tokenizer of its own."""
+        how, tokenizer = self.config.model, self._tokenizer(run_folder / "tokenizer")
+        train_causal(folder, run_folder, how, self.corpus, tokenizer)
 
-    def _tokenizer(self, work: Path, known: Sequence[Fact]) -> PreTrainedTokenizerFast:
-        path = work / "base.run" / "tokenizer"
+    def load(self, folder: Path) -> CausalLM:
+        """The base model."""
+        return CausalLM.from_pretrained(str(folder), "float32")
+
+    def exam(self) -> dict[str, list[tuple[str, str]]]:
+        """The test records, and their neighbours."""
+        return {
+            "records": [(f.prompts[0], f.answer) for f in self.parts.test],
+            "neighbours": [(p, f.answer) for f in self.parts.test for p in f.near],
+        }
+
+    def _tokenizer(self, path: Path) -> PreTrainedTokenizerFast:
         if not path.exists():
-            texts = [f"{p} {f.answer}." for f in known for p in (*f.prompts, *f.near)]
-            texts += [f.stated(self.parts.targets.get(f.prompts[0], f.answer)) for f in known]
+            texts = [f"{p} {f.answer}." for f in self.known for p in (*f.prompts, *f.near)]
+            texts += [f.stated(self.parts.targets.get(f.prompts[0], f.answer)) for f in self.known]
             byte_pairs(iter(texts), self.config.model.vocabulary).save_pretrained(path)
         return PreTrainedTokenizerFast.from_pretrained(path)
 
@@ -140,16 +132,3 @@ def _cases(folder: Path) -> list[Case]:
             "Give such a folder with --data",
         )
     return list(found.values())
-
-
-def _fact(case: Case, neighbours: int) -> Fact:
-    edit = case.edits[0]
-    paraphrases = [a.prompt for a in case.asked if a.kind == "paraphrase"]
-    near = [a.prompt for a in case.asked if a.kind == "near_miss"]
-    return Fact(
-        edit.subject,
-        tuple(dict.fromkeys([edit.prompt, *paraphrases])),
-        edit.truth[0],
-        edit.prompt.replace(edit.subject, "{}", 1),
-        tuple(near[:neighbours]),
-    )

@@ -8,11 +8,11 @@ from typing import Any
 from seprog.atlas.exam import examine
 from seprog.atlas.world import load_world
 from seprog.batching import batches
-from seprog.bench.atlas import LONGEST_ANSWER
 from seprog.bench.metrics import normalise
 from seprog.bench.results import provenance
 from seprog.gate import wilson
 from seprog.lm import LanguageModel
+from seprog.methods.contract import LONGEST_ANSWER
 
 
 def examine_model(lm: LanguageModel, limit: int = 500, seed: int = 0) -> dict[str, Any]:

@@ -6,15 +6,28 @@ learn from other facts, on other subjects.
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from seprog.bench.metrics import normalise
-from seprog.bench.trials import BaseSays, EditTexts, Part, Question, Trial, spread
+from seprog.bench.trials import (
+    BaseSays,
+    EditTexts,
+    Models,
+    Part,
+    Question,
+    Trial,
+    replies,
+    spread,
+)
+from seprog.data.cases import Case
 from seprog.lm import LanguageModel
 from seprog.training.examples import Example
-from seprog.training.facts import Fact, fact_examples, fact_scopes, mentions
+from seprog.training.facts import Fact, FactCorpus, fact_examples, fact_scopes, mentions
 from seprog.training.scopes import Scopes
 
 
@@ -43,25 +56,74 @@ class FactParts:
 
 def known_share(lm: LanguageModel, asked: Sequence[tuple[str, str]]) -> float:
     """Share of (prompt, answer) that a model answers rightly (0 to 1)."""
-    right = 0
-    for start in range(0, len(asked), 128):
-        part = asked[start : start + 128]
-        said = lm.reply([p for p, _ in part])
-        right += sum(normalise(s) == a for s, (_, a) in zip(said, part, strict=True))
+    said = replies(lm, [prompt for prompt, _ in asked])
+    right = sum(normalise(s) == answer for s, (_, answer) in zip(said, asked, strict=True))
     return right / max(1, len(asked))
 
 
-class FactEditing:
-    """A task without its base model, which each data set brings.
+def fact_of(case: Case, written: Callable[[str], str] = str, near: tuple[str, ...] = ()) -> Fact:
+    """A case as a fact: its group is its prompt without the subject.
+
+    Args:
+        case: With a subject that stands in the prompt, and a true answer.
+        written: Spells answers as the base model would.
+        near: Prompts about other subjects that the same answer is true of.
+    """
+    edit = case.edits[0]
+    prompts = [edit.prompt, *(a.prompt for a in case.asked if a.kind == "paraphrase")]
+    group = edit.prompt.replace(edit.subject, "{}", 1)
+    answer = written(edit.truth[0])
+    return Fact(edit.subject, tuple(dict.fromkeys(prompts)), answer, group, near)
+
+
+class FactEditing(ABC):
+    """A task but for how its base model is trained, which each data set brings.
 
     Args:
         parts: The facts.
+        known: What the base model is taught, in the wordings that it is to read.
         sizes: Edits at a time; 0 means all.
         few: Facts that are edited where there are fewer edits at a time than this.
+        open_book: Share of the base model's documents that are to be read.
     """
 
-    def __init__(self, parts: FactParts, sizes: Sequence[int], few: int) -> None:
-        self.parts, self.sizes, self.few = parts, sizes, few
+    def __init__(
+        self,
+        parts: FactParts,
+        known: Sequence[Fact],
+        sizes: Sequence[int],
+        few: int,
+        open_book: float,
+    ) -> None:
+        self.parts, self.known, self.open_book = parts, known, open_book
+        self.sizes, self.few = sizes, few
+
+    @abstractmethod
+    def teach(self, folder: Path, run_folder: Path) -> None:
+        """Train the base model on ``corpus`` and write it."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> LanguageModel:
+        """The base model."""
+
+    @abstractmethod
+    def exam(self) -> dict[str, list[tuple[str, str]]]:
+        """By name, what the base model is asked to see what it knows, with the answers."""
+
+    def corpus(self, seed: int) -> FactCorpus:
+        """What the base model reads."""
+        return FactCorpus(self.known, self.parts.train, random.Random(seed), self.open_book)
+
+    def models(self, work: Path) -> Models:
+        """The base model; it has no reading twin, for it was taught to read itself."""
+        folder, note = work / "base", work / "base.json"
+        if not (folder / "training.json").exists():
+            self.teach(folder, work / "base.run")
+        lm = self.load(folder)
+        if not note.exists():
+            knows = {name: known_share(lm, asked) for name, asked in self.exam().items()}
+            note.write_text(json.dumps(knows))
+        return Models(lm, None, json.loads(note.read_text()))
 
     def examples(self, part: Part, rng: random.Random) -> Iterator[Example]:
         """Of the part's own facts."""

@@ -174,7 +174,7 @@ def evaluate(
 
     def base_says(texts: Sequence[str]) -> list[str]:
         fresh = [t for t in dict.fromkeys(texts) if t not in said]
-        said.update(zip(fresh, _reply(base, fresh), strict=True))
+        said.update(zip(fresh, replies(base, fresh), strict=True))
         return [said[t] for t in texts]
 
     results: list[dict[str, Any]] = []
@@ -202,9 +202,10 @@ def evaluate(
     return result
 
 
-def _reply(
+def replies(
     lm: LanguageModel, texts: Sequence[str], prefixes: Sequence[Prefix] | None = None
 ) -> list[str]:
+    """What a model says to texts, a prefix in front of each if there are any."""
     found: list[str] = []
     for start in range(0, len(texts), 64):
         part = None if prefixes is None else prefixes[start : start + 64]
@@ -267,9 +268,9 @@ def _answers(
         return found
 
     context = [" ".join([*questions[i].needed, texts[i]]) for i in inside]
-    said = {"none": list(own), "in_context_oracle": oracle(_reply(base, context))}
+    said = {"none": list(own), "in_context_oracle": oracle(replies(base, context))}
     if models.reader is not None:
-        said["reader_oracle"] = oracle(_reply(models.reader, context))
+        said["reader_oracle"] = oracle(replies(models.reader, context))
     editor = Editor(base, gate, generator, Memory(":memory:"))
     statements = _statements(trial.memory)
     editor.edit_many([{"statement": s} for s in statements])
@@ -279,7 +280,7 @@ def _answers(
     fired = [tuple(e.statement for e in d.fired) for d in decisions]
     single = dict(zip(statements, generator.prefixes([Edit(s) for s in statements]), strict=True))
     right = [Prefix.join([single[s] for s in questions[i].needed]) for i in inside]
-    said["seprog_oracle"] = oracle(_reply(base, [texts[i] for i in inside], right))
+    said["seprog_oracle"] = oracle(replies(base, [texts[i] for i in inside], right))
     for name in (m for m in METHODS if m in said):
         for i, q in enumerate(questions):
             yield Record(

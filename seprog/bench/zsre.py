@@ -8,8 +8,6 @@ a base model of this size was never taught.
 
 from __future__ import annotations
 
-import json
-import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,14 +15,13 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from seprog.bench.facts import FactEditing, FactParts, known_share
-from seprog.bench.trials import Models
+from seprog.bench.facts import FactEditing, FactParts, fact_of
 from seprog.data.cases import Case, load_cases
 from seprog.data.zsre import read_answered
 from seprog.errors import InputError
 from seprog.lm import Seq2SeqLM
 from seprog.text_encoder import packaged_folder
-from seprog.training.facts import Fact, FactCorpus, mentions
+from seprog.training.facts import Fact, mentions
 from seprog.training.seq2seq import Seq2SeqTraining, train_seq2seq
 
 
@@ -77,17 +74,18 @@ class ZsRE(FactEditing):
         self.encoder = encoder or packaged_folder()
         written = _writer(self.encoder)
         cases = _cases(folder)
-        rows = [(_fact(case, written), case) for case in cases]
+        found = [fact_of(case, written) for case in cases]
+        rows = [(replace(f, group=f.group.lower()), c) for f, c in zip(found, cases, strict=True)]
         chosen, rest = rows[: config.test], rows[config.test :]
         aside, rest = rest[: config.aside], rest[config.aside :]
         dev, rest = rest[: config.dev], rest[config.dev :]
         apart = {f.subject for f, _ in (*chosen, *aside, *dev)}
         train = [f for f, _ in rest]
         told = _read(folder, written, config.read)
-        self.read = [f for f in told if not mentions(f.prompts[0], apart)]
+        told = [f for f in told if not mentions(f.prompts[0], apart)]
         self.aside = [f for f, _ in aside]
         parts = FactParts(
-            [*train, *self.read],
+            [*train, *told],
             [f for f, _ in dev],
             [f for f, _ in chosen],
             _far(cases, written, config.far),
@@ -100,35 +98,31 @@ class ZsRE(FactEditing):
                 for f, c in chosen
             },
         )
-        self.train = train
-        super().__init__(parts, config.sizes, config.few)
+        once = [f for f, _ in (*chosen, *aside, *dev)] + list(parts.far)
+        super().__init__(
+            parts,
+            [*train, *(replace(f, prompts=f.prompts[:1]) for f in once)],
+            config.sizes,
+            config.few,
+            config.open_book,
+        )
 
-    def models(self, work: Path) -> Models:
-        """The base model; it has no reading twin, for it was taught to read itself."""
-        parts, folder = self.parts, work / "base"
-        asked = [*parts.test, *self.aside, *parts.far, *parts.dev]
-        known = [*self.train, *(replace(f, prompts=f.prompts[:1]) for f in asked)]
-        if not (folder / "training.json").exists():
-            train_seq2seq(
-                self.encoder,
-                folder,
-                work / "base.run",
-                self.config.model,
-                lambda seed: FactCorpus(
-                    known, parts.train, random.Random(seed), self.config.open_book
-                ),
-            )
-        lm = Seq2SeqLM.from_pretrained(str(folder), "float32")
-        note = work / "base.json"
-        if not note.exists():
-            asked_of = {
-                "questions": [(f.prompts[0], f.answer) for f in parts.test],
-                "paraphrases": [(p, f.answer) for f in parts.test for p in f.prompts[1:]],
-                "unrelated": [(f.prompts[0], f.answer) for f in parts.far],
-            }
-            knows = {name: known_share(lm, rows) for name, rows in asked_of.items()}
-            note.write_text(json.dumps(knows))
-        return Models(lm, None, json.loads(note.read_text()))
+    def teach(self, folder: Path, run_folder: Path) -> None:
+        """From the sentence encoder."""
+        train_seq2seq(self.encoder, folder, run_folder, self.config.model, self.corpus)
+
+    def load(self, folder: Path) -> Seq2SeqLM:
+        """The base model."""
+        return Seq2SeqLM.from_pretrained(str(folder), "float32")
+
+    def exam(self) -> dict[str, list[tuple[str, str]]]:
+        """The test questions, in the wording that was taught and in others, and unrelated ones."""
+        test, far = self.parts.test, self.parts.far
+        return {
+            "questions": [(f.prompts[0], f.answer) for f in test],
+            "paraphrases": [(p, f.answer) for f in test for p in f.prompts[1:]],
+            "unrelated": [(f.prompts[0], f.answer) for f in far],
+        }
 
 
 def _writer(encoder: Path) -> Callable[[str], str]:
@@ -162,17 +156,6 @@ def _cases(folder: Path) -> list[Case]:
             "Give such a folder with --data",
         )
     return list(found.values())
-
-
-def _fact(case: Case, written: Callable[[str], str]) -> Fact:
-    edit = case.edits[0]
-    prompts = [edit.prompt, *(a.prompt for a in case.asked if a.kind == "paraphrase")]
-    return Fact(
-        edit.subject,
-        tuple(dict.fromkeys(prompts)),
-        written(edit.truth[0]),
-        edit.prompt.replace(edit.subject, "{}", 1).lower(),
-    )
 
 
 def _read(folder: Path, written: Callable[[str], str], limit: int) -> list[Fact]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,15 +35,14 @@ def read_rows(path: Path, parse: Callable[[dict[str, Any]], T], form: str) -> li
             rows = json.loads(content)
         except ValueError as error:
             raise _unreadable(path, error) from error
-        numbered = [(i, json.dumps(row, ensure_ascii=False)) for i, row in enumerate(rows, 1)]
-    else:
-        numbered = _lines(content)
-    return _parsed(path, numbered, lambda line: parse(json.loads(line)), form)
+        show = partial(json.dumps, ensure_ascii=False)
+        return _parsed(path, enumerate(rows, 1), parse, form, show)
+    return _parsed(path, _lines(content), lambda line: parse(json.loads(line)), form, str)
 
 
 def read_lines(path: Path, parse: Callable[[str], T], form: str) -> list[T]:
     """Every line of a file, plain or gzipped, parsed; as ``read_rows``, without JSON."""
-    return _parsed(path, _lines(_content(path)), parse, form)
+    return _parsed(path, _lines(_content(path)), parse, form, str)
 
 
 def _lines(content: str) -> list[tuple[int, str]]:
@@ -50,15 +50,19 @@ def _lines(content: str) -> list[tuple[int, str]]:
 
 
 def _parsed(
-    path: Path, numbered: list[tuple[int, str]], parse: Callable[[str], T], form: str
+    path: Path,
+    numbered: Iterable[tuple[int, Any]],
+    parse: Callable[[Any], T],
+    form: str,
+    show: Callable[[Any], str],
 ) -> list[T]:
     found = []
-    for number, line in numbered:
+    for number, row in numbered:
         try:
-            found.append(parse(line))
+            found.append(parse(row))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise InputError(
-                f"Row {number} of {path} came as {line[:80]} ({error!r})",
+                f"Row {number} of {path} came as {show(row)[:80]} ({error!r})",
                 form,
                 "Correct the row, or leave it out",
             ) from error

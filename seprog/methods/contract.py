@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -96,3 +96,33 @@ class EditMethod(ABC):
         """The edited model's logits for prompts, as one batch."""
         ids, mask = self.lm.tokens.pad(self.lm.tokens.encode(prompts, True), self.lm.device)
         return self.lm.forward(ids, mask)
+
+
+Entry = TypeVar("Entry")
+
+
+class MemoryMethod(EditMethod, Generic[Entry]):
+    """Base of the methods that leave the model alone where none of their entries applies."""
+
+    forgets: ClassVar[bool] = True
+
+    @abstractmethod
+    def chosen(self, prompts: Sequence[str]) -> Sequence[Entry | None]:
+        """Per prompt, the entry that applies."""
+
+    @abstractmethod
+    def answer_with(self, prompts: Sequence[str], entries: Sequence[Entry]) -> list[str]:
+        """What is said to prompts, an entry applying to each."""
+
+    def answer(self, prompts: Sequence[str]) -> list[str]:
+        """By the entries where one applies, else by the untouched model."""
+        entries = self.chosen(prompts)
+        plain = [i for i, e in enumerate(entries) if e is None]
+        covered = [(i, e) for i, e in enumerate(entries) if e is not None]
+        said: dict[int, str] = {}
+        if plain:
+            said |= zip(plain, super().answer([prompts[i] for i in plain]), strict=True)
+        if covered:
+            texts = self.answer_with([prompts[i] for i, _ in covered], [e for _, e in covered])
+            said |= zip((i for i, _ in covered), texts, strict=True)
+        return [said[i] for i in range(len(prompts))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seprog.errors import InputError
 from seprog.lm import CausalLM
-from seprog.methods.contract import LONGEST_ANSWER, EditMethod, Request
+from seprog.methods.contract import LONGEST_ANSWER, MemoryMethod, Request
 from seprog.methods.weights import activations, changed, collate, outputs, target_loss
 
 
@@ -50,7 +50,7 @@ class GraceConfig:
     lr: float = 0.5
 
 
-class GRACE(EditMethod):
+class GRACE(MemoryMethod[Entry]):
     """The weights stay; what the codebook does not cover is answered as before.
 
     The value stands in at the prompt's last token and at every token written after it.
@@ -62,7 +62,6 @@ class GRACE(EditMethod):
 
     name: ClassVar[str] = "grace"
     source: ClassVar[str] = "Hartvigsen et al. 2023, Aging with GRACE"
-    forgets: ClassVar[bool] = True
 
     def __init__(self, lm: CausalLM, config: GraceConfig | None = None) -> None:
         super().__init__(lm)
@@ -90,20 +89,13 @@ class GRACE(EditMethod):
     def _keys(self, prompts: Sequence[str]) -> Float[Tensor, "prompts in"]:
         lm = self.lm
         ids, mask = lm.tokens.pad(lm.tokens.encode(prompts, True), lm.device)
-        states: list[Tensor] = []
-
-        def note(read: Tensor, out: Tensor) -> Tensor:
-            states.append(read[:, -1])
-            return out
-
-        with torch.no_grad(), changed(self._layer, note):
-            lm.forward(ids, mask)
-        return states[0].detach().float()
+        [states] = activations(lm, [self._layer], ids, mask, "input")
+        return states[:, -1].float()
 
     def _value(self, request: Request) -> Float[Tensor, " out"]:
         batch = collate(self.lm, [request])
         first = batch.ids.shape[1] - 1 - int(batch.answer.sum())
-        [before] = activations(self.lm, [self._layer], batch, "output")
+        [before] = activations(self.lm, [self._layer], batch.ids, batch.mask, "output")
         value = before[0, first].detach().clone().requires_grad_(True)
         size = value.detach().norm().item() / len(value) ** 0.5
         optimizer = torch.optim.Adam([value], lr=self.config.lr * size)
@@ -137,7 +129,8 @@ class GRACE(EditMethod):
         """Keys, values and radii."""
         return sum(4 * (e.key.numel() + e.value.numel() + 1) for e in self.codebook)
 
-    def _fitting(self, prompts: Sequence[str]) -> list[Entry | None]:
+    def chosen(self, prompts: Sequence[str]) -> list[Entry | None]:
+        """Per prompt, the entry whose radius its key falls into."""
         found: list[Entry | None] = []
         for key in self._keys(prompts):
             near = min(self.codebook, key=lambda e: _distance(e, key), default=None)
@@ -145,29 +138,21 @@ class GRACE(EditMethod):
             found.append(near if fits else None)
         return found
 
-    def answer(self, prompts: Sequence[str]) -> list[str]:
-        """Prompts near a key with its value in force, the others by the untouched model."""
-        entries = self._fitting(prompts)
-        said = [""] * len(prompts)
-        plain = [i for i, e in enumerate(entries) if e is None]
-        covered = [i for i, e in enumerate(entries) if e is not None]
-        for rows, values in ((plain, None), (covered, [e.value for e in entries if e is not None])):
-            if rows:
-                for i, text in zip(
-                    rows, self._say([prompts[i] for i in rows], values), strict=True
-                ):
-                    said[i] = text
-        return said
+    def answer_with(self, prompts: Sequence[str], entries: Sequence[Entry]) -> list[str]:
+        """With the entries' values in force."""
+        values = torch.stack([e.value for e in entries])
 
-    def _say(self, prompts: Sequence[str], values: Sequence[Tensor] | None) -> list[str]:
-        if values is None:
-            return self.lm.generate(prompts, max_new_tokens=LONGEST_ANSWER)
-        with changed(self._layer, _at_last(torch.stack(list(values)))):
+        def put(_: Tensor, out: Tensor) -> Tensor:
+            found = out.clone()
+            found[:, -1] = values.to(out.dtype)
+            return found
+
+        with changed(self._layer, put):
             return self.lm.generate(prompts, max_new_tokens=LONGEST_ANSWER)
 
     def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch time vocab"]:
         """Rows near a key with its value at the last token, the others untouched."""
-        entries = self._fitting(prompts)
+        entries = self.chosen(prompts)
 
         def put(_: Tensor, out: Tensor) -> Tensor:
             found = out.clone()
@@ -182,12 +167,3 @@ class GRACE(EditMethod):
 
 def _distance(entry: Entry, key: Float[Tensor, " in"]) -> float:
     return float((entry.key - key).norm())
-
-
-def _at_last(values: Float[Tensor, "rows out"]) -> Callable[[Tensor, Tensor], Tensor]:
-    def put(_: Tensor, out: Tensor) -> Tensor:
-        found = out.clone()
-        found[:, -1] = values.to(out.dtype)
-        return found
-
-    return put

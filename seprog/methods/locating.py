@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -104,7 +105,7 @@ class _Locating(WeightMethod):
         how, lm = self.config, self.lm
         batch, places = self._places(request)
         rows = torch.arange(len(places))
-        [found] = activations(lm, [module], batch, "output")
+        [found] = activations(lm, [module], batch.ids, batch.mask, "output")
         before = found[0, places[0]].detach().clone()
         essence = f"{request.subject} is a"
         ids, mask = lm.tokens.pad(lm.tokens.encode([essence], True), lm.device)
@@ -141,7 +142,7 @@ class _Locating(WeightMethod):
     def _keys(self, request: Request) -> list[Float[Tensor, " in"]]:
         """What goes into each layer at the subject's end, averaged over the contexts."""
         batch, places = self._places(request)
-        found = activations(self.lm, self._layers, batch, "input")
+        found = activations(self.lm, self._layers, batch.ids, batch.mask, "input")
         return [x[torch.arange(len(places)), places].float().mean(dim=0) for x in found]
 
     def _ridged(self, moment: Float[Tensor, "in in"]) -> Float[Tensor, "in in"]:
@@ -176,7 +177,7 @@ class ROME(_Locating):
             direction = torch.linalg.solve(self._ridged(moment), key)
             direction = direction / direction.norm()
             batch, places = self._places(request)
-            [read] = activations(self.lm, [layer], batch, "input")
+            [read] = activations(self.lm, [layer], batch.ids, batch.mask, "input")
             change = (wanted - before).float() / (read[0, places[0]].float() @ direction)
             with torch.no_grad():
                 matrix(layer).add_(torch.outer(change, direction).to(layer.weight.dtype))
@@ -207,7 +208,7 @@ class MEMIT(_Locating):
         found = []
         for request in requests:
             batch, places = self._places(request)
-            [states] = activations(self.lm, [block], batch, "output")
+            [states] = activations(self.lm, [block], batch.ids, batch.mask, "output")
             found.append(states[0, places[0]].float())
         return torch.stack(found)
 
@@ -227,16 +228,14 @@ class AlphaEdit(MEMIT):
     name: ClassVar[str] = "alphaedit"
     source: ClassVar[str] = "Fang et al. 2025, AlphaEdit: Null-Space Constrained Editing"
 
-    def __init__(
-        self,
-        lm: CausalLM,
-        texts: Sequence[str],
-        contexts: Sequence[str] = (),
-        config: LocatingConfig | None = None,
-    ) -> None:
-        super().__init__(lm, texts, contexts, config)
-        self._free = [self._null_space(moment) for moment in self._moments]
-        self._seen = [torch.zeros_like(moment) for moment in self._moments]
+    @cached_property
+    def _free(self) -> list[Float[Tensor, "in in"]]:
+        return [self._null_space(moment) for moment in self._moments]
+
+    @cached_property
+    def _seen(self) -> list[Float[Tensor, "in in"]]:
+        """Sums of ``k k^T`` over the keys that were written."""
+        return [torch.zeros_like(moment) for moment in self._moments]
 
     def _null_space(self, moment: Float[Tensor, "in in"]) -> Float[Tensor, "in in"]:
         """Projection onto the directions that hardly vary (section 3.2)."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from seprog.errors import InputError
 from seprog.lm import CausalLM
-from seprog.methods.contract import LONGEST_ANSWER, EditMethod, Request
+from seprog.methods.contract import LONGEST_ANSWER, MemoryMethod, Request
 from seprog.text_encoder import TextEncoder
 from seprog.training.examples import Example
 from seprog.training.learner import Learner
@@ -158,7 +158,7 @@ def recipe_losses(
     return found
 
 
-class RECIPE(EditMethod):
+class RECIPE(MemoryMethod[int]):
     """Edits as soft tokens.
 
     Args:
@@ -173,7 +173,6 @@ class RECIPE(EditMethod):
         "Chen et al. 2024, Lifelong Knowledge Editing for LLMs with Retrieval-Augmented "
         "Continuous Prompt Learning"
     )
-    forgets: ClassVar[bool] = True
 
     def __init__(
         self, lm: CausalLM, encoder: TextEncoder, net: RecipeNet, margin: float = 0.0
@@ -217,7 +216,7 @@ class RECIPE(EditMethod):
         """A vector per edit: keys and soft tokens are made from it."""
         return self._vectors.nbytes
 
-    def nearest(self, prompts: Sequence[str]) -> list[int | None]:
+    def chosen(self, prompts: Sequence[str]) -> list[int | None]:
         """Per prompt, the edit that applies."""
         if not self._requests:
             return [None] * len(prompts)
@@ -228,37 +227,27 @@ class RECIPE(EditMethod):
         return [p if f else None for p, f in zip(place.tolist(), fits.tolist(), strict=True)]
 
     @torch.no_grad()
-    def answer(self, prompts: Sequence[str]) -> list[str]:
-        """Prompts that an edit applies to behind its soft tokens, the others as ever."""
-        chosen = self.nearest(prompts)
-        plain = [i for i, c in enumerate(chosen) if c is None]
-        said = [""] * len(prompts)
-        if plain:
-            for i, text in zip(plain, super().answer([prompts[i] for i in plain]), strict=True):
-                said[i] = text
-        rows = [i for i, c in enumerate(chosen) if c is not None]
-        if rows:
-            whole, mask = self._read([prompts[i] for i in rows], [chosen[i] for i in rows])
-            out = self.lm.model.generate(
-                inputs_embeds=whole,
-                attention_mask=mask,
-                max_new_tokens=LONGEST_ANSWER,
-                do_sample=False,
-                pad_token_id=self.lm.tokens.pad_id,
-            )
-            for i, ids in zip(rows, out.tolist(), strict=True):
-                said[i] = self.lm.tokens.decode(ids)
-        return said
+    def answer_with(self, prompts: Sequence[str], entries: Sequence[int]) -> list[str]:
+        """Behind the soft tokens of the edits."""
+        whole, mask = self._read(prompts, entries)
+        out = self.lm.model.generate(
+            inputs_embeds=whole,
+            attention_mask=mask,
+            max_new_tokens=LONGEST_ANSWER,
+            do_sample=False,
+            pad_token_id=self.lm.tokens.pad_id,
+        )
+        return [self.lm.tokens.decode(ids) for ids in out.tolist()]
 
-    def _read(self, prompts: Sequence[str], chosen: Sequence[int | None]) -> tuple[Tensor, Tensor]:
-        vectors = torch.from_numpy(self._vectors[[c for c in chosen if c is not None]])
+    def _read(self, prompts: Sequence[str], entries: Sequence[int]) -> tuple[Tensor, Tensor]:
+        vectors = torch.from_numpy(self._vectors[list(entries)])
         ids, mask = self.lm.tokens.pad(self.lm.tokens.encode(prompts, True), self.lm.device)
         return embedded(self.lm, self.net.prompts(vectors), ids, mask)
 
     @torch.no_grad()
     def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch time vocab"]:
         """Rows that an edit applies to behind its soft tokens, the others untouched."""
-        found, chosen = super().logits(prompts), self.nearest(prompts)
+        found, chosen = super().logits(prompts), self.chosen(prompts)
         for i, c in enumerate(chosen):
             if c is not None:
                 whole, mask = self._read([prompts[i]], [c])

@@ -17,7 +17,7 @@ from seprog.data.documents import Document
 from seprog.errors import InputError
 from seprog.gate import ScopeGate, Shelf
 from seprog.lm import CausalLM
-from seprog.methods.contract import LONGEST_ANSWER, EditMethod, Request
+from seprog.methods.contract import LONGEST_ANSWER, MemoryMethod, Request
 from seprog.training.examples import Example
 from seprog.training.scopes import Scopes
 from seprog.types import Edit
@@ -52,7 +52,7 @@ def single_stages(scopes: Scopes) -> Scopes:
     return Scopes(scopes.edits, single)
 
 
-class SERAC(EditMethod):
+class SERAC(MemoryMethod[str]):
     """Weights stay; queries in scope are answered by another model.
 
     Args:
@@ -64,7 +64,6 @@ class SERAC(EditMethod):
 
     name: ClassVar[str] = "serac"
     source: ClassVar[str] = "Mitchell et al. 2022, Memory-Based Model Editing at Scale"
-    forgets: ClassVar[bool] = True
 
     def __init__(
         self, lm: CausalLM, gate: ScopeGate, counterfactual: CausalLM, threshold: float = 0.5
@@ -107,17 +106,10 @@ class SERAC(EditMethod):
             found.append(best.edit.statement if best is not None and fits else None)
         return found
 
-    def answer(self, prompts: Sequence[str]) -> list[str]:
-        """In scope the counterfactual model's, else the base model's."""
-        chosen, said = self.chosen(prompts), [""] * len(prompts)
-        inside = [(i, f"{c} {prompts[i]}") for i, c in enumerate(chosen) if c is not None]
-        outside = [(i, prompts[i]) for i, c in enumerate(chosen) if c is None]
-        for lm, rows in ((self.counterfactual, inside), (self.lm, outside)):
-            if rows:
-                texts = lm.generate([t for _, t in rows], max_new_tokens=LONGEST_ANSWER)
-                for (i, _), text in zip(rows, texts, strict=True):
-                    said[i] = text
-        return said
+    def answer_with(self, prompts: Sequence[str], entries: Sequence[str]) -> list[str]:
+        """By the counterfactual model, which reads the edit first."""
+        texts = [f"{statement} {p}" for statement, p in zip(entries, prompts, strict=True)]
+        return self.counterfactual.generate(texts, max_new_tokens=LONGEST_ANSWER)
 
     def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch time vocab"]:
         """In scope the counterfactual model's, else the base model's."""

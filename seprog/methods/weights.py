@@ -23,6 +23,7 @@ from seprog.training.examples import Example
 from seprog.training.objective import Batch, Continuation
 
 Linear = nn.Linear | Conv1D
+Ids = Int[Tensor, "batch time"]
 
 
 class WeightMethod(EditMethod):
@@ -155,14 +156,15 @@ def changed(module: nn.Module, change: Callable[[Tensor, Tensor], Tensor]) -> It
 
 @torch.no_grad()
 def activations(
-    lm: CausalLM, modules: Sequence[nn.Module], batch: Batch | Int[Tensor, "batch time"], of: str
+    lm: CausalLM, modules: Sequence[nn.Module], ids: Ids, mask: Ids, of: str
 ) -> list[Float[Tensor, "batch time width"]]:
     """What goes into or comes out of modules.
 
     Args:
         lm: The model, as it is now.
         modules: Where to look.
-        batch: What is read.
+        ids: What is read, ``(batch, time)``.
+        mask: Where a token is real, ``(batch, time)``.
         of: ``"input"`` or ``"output"``.
     """
     found: dict[int, Tensor] = {}
@@ -176,10 +178,7 @@ def activations(
 
     handles = [m.register_forward_hook(hook(i)) for i, m in enumerate(modules)]
     try:
-        if isinstance(batch, Batch):
-            lm.forward(batch.ids, batch.mask)
-        else:
-            lm.forward(batch)
+        lm.forward(ids, mask)
     finally:
         for handle in handles:
             handle.remove()
@@ -195,13 +194,10 @@ def second_moments(
     count = 0
     for start in range(0, len(texts), 64):
         ids, mask = lm.tokens.pad(lm.tokens.encode(texts[start : start + 64], True), lm.device)
-        real = mask.bool()
-        answer = torch.zeros_like(real)
-        batch = Batch(ids, mask, answer, answer[:, 0])
-        for i, states in enumerate(activations(lm, layers, batch, "input")):
-            keys = states[real].float()
+        for i, states in enumerate(activations(lm, layers, ids, mask, "input")):
+            keys = states[mask.bool()].float()
             if i == len(totals):
                 totals.append(torch.zeros(keys.shape[1], keys.shape[1], device=keys.device))
             totals[i] += keys.T @ keys
-        count += int(real.sum())
+        count += int(mask.sum())
     return [total / count for total in totals]

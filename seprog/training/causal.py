@@ -240,10 +240,10 @@ def train_causal(
     torch.set_num_threads(config.threads)
     run = Run(run_folder, "model", config.steps)
     model = new_model(config, int(tokenizer.eos_token_id))
-    if start_from is not None:
-        model = grown(model, start_from)
     learner = Learner(model, run.checkpoint, **optimizers(model, config.lr, config.bf16))
     resumed = learner.resume({k: getattr(config, k) for k in ("vocabulary", "width", "layers")})
+    if start_from is not None and resumed.step == 0:
+        grown(model, start_from)
     corpus = corpus_from(config.seed + resumed.step)
     unknown = torch.full((len(corpus.weights),), 2.0)
     meter = FactMeter(resumed.tensors.get("meter", unknown))

@@ -122,13 +122,12 @@ def warm_started(encoder: Path, layers: int) -> tuple[Any, PreTrainedTokenizerBa
         )
     )
     model.model.shared.load_state_dict(bert.embeddings.word_embeddings.state_dict())
-    places = (
-        bert.embeddings.position_embeddings.weight
-        + (bert.embeddings.token_type_embeddings.weight[0])
-    )
+    places, kinds = bert.embeddings.position_embeddings, bert.embeddings.token_type_embeddings
     for half in (model.model.encoder, model.model.decoder):
         with torch.no_grad():
-            half.embed_positions.weight[half.embed_positions.offset :] = places
+            half.embed_positions.weight[half.embed_positions.offset :] = (
+                places.weight + kinds.weight[0]
+            )
         half.layernorm_embedding.load_state_dict(bert.embeddings.LayerNorm.state_dict())
     for layer, source in zip(model.model.encoder.layers, bert.encoder.layer, strict=True):
         _take_over(layer, source)

@@ -11,11 +11,7 @@ from seprog.bench import trials
 from seprog.bench.counterfact import CounterFact, CounterFactBench
 from seprog.bench.trials import Task, TrialBench, evaluate
 from seprog.errors import InputError
-from seprog.text_encoder import TextEncoder
-from seprog.training import gate as gate_training
 from seprog.training.causal import CausalTraining
-from seprog.training.gate import GateTraining
-from seprog.training.generator import GeneratorTraining
 from tests.data.records import write
 
 CONFIG = CounterFactBench(
@@ -73,24 +69,14 @@ def test_what_is_in_scope_of_another_edit_is_not_asked_as_a_near_miss(task: Coun
     assert not {s for (s,) in calibration.memory} & {s for (s,) in found[-1].memory}
 
 
-def test_every_method_is_measured(
-    task: CounterFact, tmp_path: Path, encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in (trials, gate_training):
-        monkeypatch.setattr(module, "TextEncoder", lambda: TextEncoder(encoder_folder))
-    monkeypatch.setattr(trials, "RATE", 0.4)
-    config = TrialBench(
-        seeds=(0,),
-        generator=GeneratorTraining(summary=2, rank=2, steps=1, batch=2, check_every=1),
-        gate=GateTraining(scenarios=1, edits=4, steps=1, groups=2, bf16=False),
-    )
-    result = evaluate(task, tmp_path / "work", config)
+def test_every_method_is_measured(task: CounterFact, tmp_path: Path, one_step: TrialBench) -> None:
+    result = evaluate(task, tmp_path / "work", one_step)
     assert result["base"].keys() == {"records", "neighbours"}
     assert {r["method"] for r in result["results"]} == set(trials.METHODS) - {"reader_oracle"}
     for row in result["results"]:
         assert row["metrics"].keys() >= {"rewrite", "paraphrase", "near_miss", "far"}
     trained = (tmp_path / "work" / "base" / "model.safetensors").stat().st_mtime_ns
-    assert evaluate(task, tmp_path / "work", config)["results"] == result["results"]
+    assert evaluate(task, tmp_path / "work", one_step)["results"] == result["results"]
     assert (tmp_path / "work" / "base" / "model.safetensors").stat().st_mtime_ns == trained
 
 

@@ -12,8 +12,6 @@ import pytest
 from seprog.bench import classifiers, trials
 from seprog.bench.leapofthought import LeapOfThought
 from seprog.bench.trials import METHODS, TrialBench, evaluate, summary, table
-from seprog.text_encoder import TextEncoder
-from seprog.training import gate as gate_training
 from seprog.training.classifier import ClassifierTraining
 from seprog.training.gate import GateTraining
 from seprog.training.generator import GeneratorTraining
@@ -28,10 +26,8 @@ CONFIG = TrialBench(
 
 
 @pytest.fixture
-def tiny(encoder_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def tiny(encoder_folder: Path, small_encoder: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifiers, "packaged_folder", lambda: encoder_folder)
-    for module in (trials, gate_training):
-        monkeypatch.setattr(module, "TextEncoder", lambda: TextEncoder(encoder_folder))
     monkeypatch.setattr(trials, "RATE", 0.2)
 
 

@@ -15,8 +15,6 @@ from seprog.bench.peers import BUDGET, PEERS, TUNED_FOR, Training, Workshop, eva
 from seprog.errors import InputError
 from seprog.lm import CausalLM
 from seprog.methods import RecipeTraining
-from seprog.text_encoder import TextEncoder
-from seprog.training import gate as gate_training
 from seprog.training.causal import CausalTraining
 from seprog.training.gate import GateTraining
 from tests.methods.test_contract import REQUESTS
@@ -43,10 +41,8 @@ TINY = Training(
 
 
 def test_settings_make_the_method(
-    lm: CausalLM, tmp_path: Path, encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
+    lm: CausalLM, tmp_path: Path, small_encoder: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (peers, gate_training):
-        monkeypatch.setattr(module, "TextEncoder", lambda: TextEncoder(encoder_folder))
     workshop = Workshop(lm, tmp_path, TINY)
     monkeypatch.setattr(workshop, "texts", [r.statement for r in REQUESTS] * 4)
     for name, peer in PEERS.items():

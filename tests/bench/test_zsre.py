@@ -11,10 +11,6 @@ from seprog.bench import trials
 from seprog.bench.trials import Task, TrialBench, evaluate
 from seprog.bench.zsre import ZsRE, ZsREBench
 from seprog.errors import InputError
-from seprog.text_encoder import TextEncoder
-from seprog.training import gate as gate_training
-from seprog.training.gate import GateTraining
-from seprog.training.generator import GeneratorTraining
 from seprog.training.seq2seq import Seq2SeqTraining
 from tests.data.questions import write
 
@@ -56,25 +52,15 @@ def test_what_is_asked(task: ZsRE) -> None:
     assert len(task.calibration(random.Random(0)).memory) == 2
 
 
-def test_every_method_is_measured(
-    task: ZsRE, tmp_path: Path, encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in (trials, gate_training):
-        monkeypatch.setattr(module, "TextEncoder", lambda: TextEncoder(encoder_folder))
-    monkeypatch.setattr(trials, "RATE", 0.4)
-    config = TrialBench(
-        seeds=(0,),
-        generator=GeneratorTraining(summary=2, rank=2, steps=1, batch=2, check_every=1),
-        gate=GateTraining(scenarios=1, edits=4, steps=1, groups=2, bf16=False),
-    )
-    result = evaluate(task, tmp_path / "work", config)
+def test_every_method_is_measured(task: ZsRE, tmp_path: Path, one_step: TrialBench) -> None:
+    result = evaluate(task, tmp_path / "work", one_step)
     assert result["base"].keys() == {"questions", "paraphrases", "unrelated"}
     assert {r["method"] for r in result["results"]} == set(trials.METHODS) - {"reader_oracle"}
     for row in result["results"]:
         assert row["metrics"].keys() >= {"rewrite", "paraphrase", "entailed", "near_miss", "far"}
     weights = tmp_path / "work" / "base" / "model.safetensors"
     trained = weights.stat().st_mtime_ns
-    assert evaluate(task, tmp_path / "work", config)["results"] == result["results"]
+    assert evaluate(task, tmp_path / "work", one_step)["results"] == result["results"]
     assert weights.stat().st_mtime_ns == trained
 
 

@@ -51,15 +51,15 @@ def test_recipe_applies_what_is_nearer_than_the_sentinel(
     plain = never.logits(prompts)
     for method in (never, always):
         method.apply(REQUESTS)
-    assert never.nearest(prompts) == [None] * 3
+    assert never.chosen(prompts) == [None] * 3
     assert torch.equal(never.logits(prompts), plain)
     assert never.answer(prompts) == tiny_lm.generate(prompts, max_new_tokens=16)
-    assert None not in always.nearest(prompts)
+    assert None not in always.chosen(prompts)
     assert not torch.equal(always.logits(prompts), plain)
     for prompt, said in zip(prompts, always.answer(prompts), strict=True):
         assert always.answer([prompt]) == [said]
     always.forget(REQUESTS[0])
-    assert always.nearest(prompts) == [0] * 3 and always.bytes_kept() == 4 * tiny_encoder.width
+    assert always.chosen(prompts) == [0] * 3 and always.bytes_kept() == 4 * tiny_encoder.width
     with pytest.raises(InputError, match="not in force"):
         always.forget(REQUESTS[0])
     always.revert()
@@ -81,7 +81,7 @@ def test_recipe_learns_and_comes_back(
     for name, value in net.state_dict().items():
         assert torch.equal(again.net.state_dict()[name], value)
     again.apply(REQUESTS[:1])
-    assert again.nearest(["The capital of Peru is", "The king of Chad is"]) == [0, None]
+    assert again.chosen(["The capital of Peru is", "The king of Chad is"]) == [0, None]
     part = [e for e, _ in zip(examples(), range(2), strict=False)]
     losses = recipe_losses(tiny_lm, tiny_encoder, net, part)
     assert losses.keys() == {"learn", "keep", "near"} and losses["near"] < 0.1

@@ -101,3 +101,6 @@ def test_a_build_goes_on_from_another(tmp_path: Path, run_folder: Path) -> None:
     ids = torch.arange(1, 9)[None]
     torch.testing.assert_close(one.model(ids).logits, two.model(ids).logits)
     assert one.tokenizer.get_vocab() == two.tokenizer.get_vocab()
+    gone = tmp_path / "gone"  # what a run began with is not needed to go on
+    third = build(tmp_path / "third", tmp_path / "run2", none, start_from=gone)
+    assert CausalLM.from_pretrained(str(third), "float32").fingerprint == two.fingerprint

@@ -1,0 +1,37 @@
+"""Benches run on a tiny encoder, with the least training there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from seprog.bench.trials import TrialBench
+
+
+@pytest.fixture
+def small_encoder(encoder_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a bench or a gate's training takes the packaged encoder, it gets a tiny one."""
+    from seprog.bench import peers, trials
+    from seprog.text_encoder import TextEncoder
+    from seprog.training import gate
+
+    for module in (trials, peers, gate):
+        monkeypatch.setattr(module, "TextEncoder", lambda: TextEncoder(encoder_folder))
+
+
+@pytest.fixture
+def one_step(small_encoder: None, monkeypatch: pytest.MonkeyPatch) -> TrialBench:
+    """One seed, and a single step for generator and gate."""
+    from seprog.bench import trials
+    from seprog.training.gate import GateTraining
+    from seprog.training.generator import GeneratorTraining
+
+    monkeypatch.setattr(trials, "RATE", 0.4)
+    return trials.TrialBench(
+        seeds=(0,),
+        generator=GeneratorTraining(summary=2, rank=2, steps=1, batch=2, check_every=1),
+        gate=GateTraining(scenarios=1, edits=4, steps=1, groups=2, bf16=False),
+    )
