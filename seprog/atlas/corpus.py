@@ -163,12 +163,12 @@ class Corpus:
         if kind < 0.13 and options:
             return Query(fact.object, (rng.choice(options),))
         turnable = [f for f in facts if self.world.relations[f.relation].one_to_one]
-        if kind < 0.38 and turnable:
+        if kind < 0.45 and turnable:
             fact = rng.choice(turnable)
             return Query(fact.object, (fact.relation,), inverse=True)
         subjects = {f.subject for f in facts}
         walkable = [f for f in facts if f.object in subjects or self._onward(f)]
-        if kind < 0.65 and walkable:
+        if kind < 0.72 and walkable:
             return self._walk(rng.choice(walkable), facts)
         return Query(fact.subject, (fact.relation,))
 
