@@ -15,7 +15,7 @@ from typing import Literal
 from seprog.atlas.corpus import chains, closed_book_queries, walk_query
 from seprog.atlas.exam import onward_queries
 from seprog.atlas.fiction import NAMERS, counterfact, invent, respelt, split_entities
-from seprog.atlas.wording import phrasings, say_query
+from seprog.atlas.wording import held_out, phrasings, say_query, scramble
 from seprog.atlas.world import Fact, Key, Query, Split, World, fill
 
 Kind = Literal["rewrite", "paraphrase", "entailed", "composed", "near_miss", "far"]
@@ -50,7 +50,7 @@ class Scenario:
         facts: The edits; no two about the same thing.
         prompts: Per fact, the prompt that it was written with.
         chains: Groups of the facts in which the object of each is the subject of the next.
-        noise: Share of the queries whose phrasing is scrambled (0 to 1); for training only.
+        noise: Share of the edits and queries in scrambled phrasings (0 to 1); for training only.
     """
 
     world: World
@@ -162,7 +162,7 @@ def make_scenario(
         size: Number of edits (>= 1).
         rng: Source of chance.
         chained: Share of the edits that belong to chains of two to four (0 to 1).
-        noise: Share of the queries whose phrasing is scrambled (0 to 1); for training only.
+        noise: Share of the edits and queries in scrambled phrasings (0 to 1); for training only.
         words: Words of which most of the invented names are made; empty leaves them as they are.
 
     Returns:
@@ -193,7 +193,10 @@ def make_scenario(
         scenario.chains = [tuple(new[f] for f in chain) for chain in scenario.chains]
     for fact in scenario.facts.values():
         asked = rng.random() < 0.3
-        phrasing = rng.choice(phrasings(world.relations[fact.relation], split, rng, asked))
+        said = world.relations[fact.relation]
+        phrasing = rng.choice(phrasings(said, split, rng, asked))
+        if noise and rng.random() < noise:
+            phrasing = scramble(phrasing, rng, held_out(said))
         scenario.prompts[fact] = fill(phrasing, fact.subject)
     return scenario
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,45 +18,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seprog.atlas.corpus import Corpus
-from seprog.atlas.scenario import Probe, Scenario
-from seprog.atlas.tokens import spellings
-from seprog.atlas.world import Fact, load_world
+from seprog.atlas.scenario import Probe
 from seprog.bench.atlas import Plan, plan
 from seprog.bench.metrics import OUT_OF_SCOPE, Record, score
 from seprog.bench.progress import watch
 from seprog.bench.results import provenance, save
+from seprog.bench.workshop import Workshop, request_of
 from seprog.errors import InputError
-from seprog.gate import ScopeGate
-from seprog.lm import CausalLM
 from seprog.methods import (
     FT,
     FTL,
     GRACE,
     MEMIT,
+    MEND,
     RECIPE,
     ROME,
     SERAC,
     AlphaEdit,
-    EditCorpus,
     EditMethod,
     FineTuningConfig,
     GraceConfig,
     LocatingConfig,
     LoRA,
     Nothing,
-    RecipeTraining,
-    Request,
-    single_stages,
-    train_recipe,
 )
-from seprog.text_encoder import TextEncoder
-from seprog.training.causal import CausalTraining, train_causal
-from seprog.training.examples import Example, atlas_examples
-from seprog.training.gate import GateTraining, scenarios, train_gate
-from seprog.training.generator import with_base_answers
-from seprog.training.objective import Continuation
-from seprog.training.scopes import atlas_scopes
 
 BUDGET = 12
 """Settings that are tried for each method, at most."""
@@ -67,88 +51,6 @@ TUNED_FOR = ("rewrite", "paraphrase", "near_miss", "far")
 """The best setting is the one with the highest mean of these."""
 
 Setting = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Training:
-    """How the parts of methods that are trained once are trained.
-
-    Args:
-        recipe: RECIPE's encoder of edits.
-        counterfactual: SERAC's counterfactual model.
-        gate: SERAC's scope classifier.
-    """
-
-    recipe: RecipeTraining = field(default_factory=RecipeTraining)
-    counterfactual: CausalTraining = field(
-        default_factory=lambda: CausalTraining(layers=4, steps=4000, again=0)
-    )
-    gate: GateTraining = field(default_factory=lambda: GateTraining(steps=1500))
-
-
-class Workshop:
-    """What methods are made from; what has to be trained is trained once and kept.
-
-    Args:
-        lm: The base model.
-        work: Folder for what is trained.
-        training: How.
-    """
-
-    def __init__(self, lm: CausalLM, work: Path, training: Training | None = None) -> None:
-        self.lm, self.work, self.training = lm, work, training or Training()
-
-    @cached_property
-    def texts(self) -> list[str]:
-        """What the base model was taught: facts in words, for statistics of its states."""
-        corpus = Corpus(load_world(), random.Random(0))
-        picks = corpus.rng.choices(range(len(corpus.closed)), k=2000)
-        return [" ".join(t for t, _ in corpus.closed_document(i).pieces) for i in picks]
-
-    @cached_property
-    def encoder(self) -> TextEncoder:
-        """The frozen sentence encoder."""
-        return TextEncoder()
-
-    def examples(self, seed: int) -> Iterator[Example]:
-        """What generators learn from, as far as it rests on one edit."""
-        rng = random.Random(seed)
-        tokenizer: Any = self.lm.tokenizer
-        words = spellings(tokenizer, rng)
-        for example in atlas_examples(load_world(), "train", rng, words):
-            if example.answer is None:
-                yield replace(example, edits=example.edits[:1])
-            elif len(example.edits) == 1:
-                yield example
-
-    def recipe(self) -> Path:
-        """Folder of a trained RECIPE."""
-        folder = self.work / "recipe"
-        if not (folder / "recipe.safetensors").exists():
-            examples = with_base_answers(Continuation(self.lm), self.examples(0))
-            train_recipe(self.lm, self.encoder, examples, folder, self.training.recipe)
-        return folder
-
-    def counterfactual(self) -> CausalLM:
-        """SERAC's model that answers in scope."""
-        folder = self.work / "counterfactual"
-        if not (folder / "training.json").exists():
-            run, how = self.work / "counterfactual.run", self.training.counterfactual
-            tokenizer: Any = self.lm.tokenizer
-            how = replace(how, vocabulary=len(tokenizer))
-            train_causal(folder, run, how, lambda n: EditCorpus(self.examples(n)), tokenizer)
-        return CausalLM.from_pretrained(str(folder), "float32")
-
-    def scope_classifier(self) -> ScopeGate:
-        """SERAC's cross-encoder."""
-        folder, rng = self.work / "scope", random.Random(0)
-        if not (folder / "gate.json").exists():
-            how = self.training.gate
-            asked = [single_stages(atlas_scopes(s, rng)) for s in scenarios(how)]
-            train_gate(folder, self.work / "scope.run", how, None, asked, lambda gate: {})
-        gate = ScopeGate.from_pretrained(folder, self.encoder)
-        gate.config = replace(gate.config, hops=1)
-        return gate
 
 
 @dataclass(frozen=True)
@@ -212,6 +114,11 @@ PEERS = {
         100,
         {"layers": _LAYERS, "null": (2e-3, 2e-2, 2e-1), "largest": (2.0, 4.0)},
     ),
+    "mend": Peer(
+        lambda w, s: MEND.load(w.lm, w.mend(), s["strength"]),
+        1,
+        {"strength": (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0)},
+    ),
     "grace": Peer(
         lambda w, s: GRACE(w.lm, _of(GraceConfig, s)),
         1,
@@ -229,20 +136,6 @@ PEERS = {
     ),
 }
 """By name; every setting that is not searched for is the paper's or the method's default."""
-
-
-def request_of(scenario: Scenario, fact: Fact) -> Request:
-    """A scenario's edit, with the subject as the prompt spells it.
-
-    Raises:
-        InputError: If the prompt does not name the subject.
-    """
-    prompt = scenario.prompts[fact]
-    start = max(0, prompt.lower().find(fact.subject.lower()))
-    subject = prompt[start : start + len(fact.subject)]
-    if subject.lower() != fact.subject.lower():
-        raise InputError(f"{prompt!r} does not name {fact.subject!r}", "a prompt with the subject")
-    return Request(prompt, fact.object, subject, scenario.statement(fact))
 
 
 def evaluate(

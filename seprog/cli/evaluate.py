@@ -103,7 +103,8 @@ def peers(
 
     from seprog.atlas import MODEL
     from seprog.bench.atlas import table
-    from seprog.bench.peers import PEERS, Workshop, evaluate
+    from seprog.bench.peers import PEERS, evaluate
+    from seprog.bench.workshop import Workshop
     from seprog.lm import CausalLM
 
     torch.set_num_threads(threads)

@@ -7,6 +7,7 @@ from seprog.methods.contract import EditMethod, Request
 from seprog.methods.finetuning import FT, FTL, FineTuningConfig, LoRA
 from seprog.methods.grace import GRACE, GraceConfig
 from seprog.methods.locating import MEMIT, ROME, AlphaEdit, LocatingConfig
+from seprog.methods.mend import MEND, Lesson, MendTraining, train_mend
 from seprog.methods.none import Nothing
 from seprog.methods.recipe import RECIPE, RecipeTraining, train_recipe
 from seprog.methods.serac import SERAC, EditCorpus, single_stages
@@ -16,6 +17,7 @@ __all__ = [
     "FTL",
     "GRACE",
     "MEMIT",
+    "MEND",
     "RECIPE",
     "ROME",
     "SERAC",
@@ -24,11 +26,14 @@ __all__ = [
     "EditMethod",
     "FineTuningConfig",
     "GraceConfig",
+    "Lesson",
     "LoRA",
     "LocatingConfig",
+    "MendTraining",
     "Nothing",
     "RecipeTraining",
     "Request",
     "single_stages",
+    "train_mend",
     "train_recipe",
 ]

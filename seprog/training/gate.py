@@ -77,7 +77,7 @@ class Group:
 
 
 def scenarios(config: GateTraining, split: Split = "train") -> list[Scenario]:
-    """The memories of Atlas to train on; a third of the queries is scrambled."""
+    """The memories of Atlas to train on; a third of the phrasings is scrambled."""
     rng = random.Random(config.seed)
     return [
         make_scenario(load_world(), split, config.edits, rng, config.chained, NOISE)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 
 from seprog.atlas import MODEL
-from seprog.bench import peers
+from seprog.bench import peers, workshop
 from seprog.bench.atlas import plan
-from seprog.bench.peers import BUDGET, PEERS, TUNED_FOR, Training, Workshop, evaluate, request_of
+from seprog.bench.peers import BUDGET, PEERS, TUNED_FOR, evaluate
+from seprog.bench.workshop import Training, Workshop, request_of
 from seprog.errors import InputError
 from seprog.lm import CausalLM
-from seprog.methods import RecipeTraining
+from seprog.methods import Lesson, MendTraining, RecipeTraining
 from seprog.training.causal import CausalTraining
 from seprog.training.gate import GateTraining
 from tests.methods.test_contract import REQUESTS
@@ -35,6 +37,7 @@ def test_every_method_has_a_budget_of_settings() -> None:
 
 TINY = Training(
     RecipeTraining(tokens=2, steps=1, batch=4),
+    MendTraining(depth=1, rank=4, steps=1, batch=1),
     CausalTraining(width=32, layers=1, steps=1, rows=2, length=64, bf16=False, compile=False),
     GateTraining(scenarios=1, edits=6, steps=1, groups=2, bf16=False),
 )
@@ -43,18 +46,26 @@ TINY = Training(
 def test_settings_make_the_method(
     lm: CausalLM, tmp_path: Path, small_encoder: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workshop = Workshop(lm, tmp_path, TINY)
-    monkeypatch.setattr(workshop, "texts", [r.statement for r in REQUESTS] * 4)
+    shop = Workshop(lm, tmp_path, TINY)
+    monkeypatch.setattr(shop, "texts", [r.statement for r in REQUESTS] * 4)
     for name, peer in PEERS.items():
-        method = peer.make(workshop, peer.settings()[-1])
+        method = peer.make(shop, peer.settings()[-1])
         assert method.name == name
         method.apply(REQUESTS[:1])
         assert len(method.answer([REQUESTS[0].prompt, "Who wrote Hamlet?"])) == 2
         method.revert()
-    for name in ("train_recipe", "train_causal", "train_gate"):  # nor is anything trained again
-        monkeypatch.setattr(peers, name, None)
-    for name in ("recipe", "serac"):
-        assert PEERS[name].make(workshop, PEERS[name].settings()[0]).name == name
+    for name in ("train_recipe", "train_mend", "train_causal", "train_gate"):
+        monkeypatch.setattr(workshop, name, None)  # nor is anything trained again
+    for name in ("recipe", "mend", "serac"):
+        assert PEERS[name].make(shop, PEERS[name].settings()[0]).name == name
+
+
+def test_lessons_are_of_one_edit(lm: CausalLM, tmp_path: Path) -> None:
+    lessons = list(islice(Workshop(lm, tmp_path).lessons(0), 30))
+    assert all(isinstance(one, Lesson) and one.away.keep and one.away.answer for one in lessons)
+    assert all(one.asked.answer and not one.asked.keep for one in lessons)
+    assert sum(one.asked.answer == one.request.target for one in lessons) > 10
+    assert len({one.request.prompt for one in lessons}) > 25
 
 
 def test_subjects_are_named_as_the_prompts_spell_them() -> None:
