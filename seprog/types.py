@@ -183,3 +183,22 @@ class Answer:
     text: str
     decision: GateDecision
     seconds: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Edits, a prompt, and the answer wanted.
+
+    Args:
+        edits: Statements of the edits whose prefixes are joined, in any order.
+        prompt: What is asked.
+        answer: The right answer; ``None`` if the base model's own is wanted.
+        kind: Where it comes from; only for reports.
+        keep: Whether ``answer`` is the base model's own, which must stay.
+    """
+
+    edits: tuple[str, ...]
+    prompt: str
+    answer: str | None
+    kind: str = "example"
+    keep: bool = False

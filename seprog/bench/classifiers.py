@@ -12,7 +12,7 @@ from seprog.bench.trials import Models, Part
 from seprog.lm import EncoderModel
 from seprog.text_encoder import packaged_folder
 from seprog.training.classifier import ClassifierTraining, Labelled, train_classifier
-from seprog.training.examples import Example
+from seprog.types import Example
 
 Examples = Callable[[Part, random.Random], Iterator[Example]]
 

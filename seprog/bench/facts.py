@@ -26,9 +26,9 @@ from seprog.bench.trials import (
 )
 from seprog.data.cases import Case
 from seprog.lm import LanguageModel
-from seprog.training.examples import Example
 from seprog.training.facts import Fact, FactCorpus, fact_examples, fact_scopes, mentions
 from seprog.training.scopes import Scopes
+from seprog.types import Example
 
 
 @dataclass(frozen=True)

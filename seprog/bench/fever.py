@@ -16,8 +16,8 @@ from seprog.bench.trials import BaseSays, EditTexts, Models, Part, Question, Tri
 from seprog.data.fever import Claim, load_fever
 from seprog.training.claims import claim_examples, claim_scopes, texts
 from seprog.training.classifier import ClassifierTraining, Labelled, label
-from seprog.training.examples import Example
 from seprog.training.scopes import Scopes
+from seprog.types import Example
 
 
 class FactChecking:

@@ -17,9 +17,9 @@ from seprog.bench.classifiers import classifiers
 from seprog.bench.trials import BaseSays, EditTexts, Models, Part, Question, Trial, spread
 from seprog.data.leapofthought import SPLITS, Leap, Property, calibration_and_test, load_leaps
 from seprog.training.classifier import ClassifierTraining, Labelled, label
-from seprog.training.examples import Example
 from seprog.training.leaps import bears, leap_examples, leap_scopes
 from seprog.training.scopes import Scopes
+from seprog.types import Example
 
 
 class LeapOfThought:

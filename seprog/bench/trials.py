@@ -27,11 +27,10 @@ from seprog.generator import SelfEncoder, VerbatimGenerator
 from seprog.lm import LanguageModel
 from seprog.memory import Memory
 from seprog.text_encoder import TextEncoder
-from seprog.training.examples import Example
 from seprog.training.gate import GateTraining, calibrate, train_gate
 from seprog.training.generator import GeneratorTraining, train_generator
 from seprog.training.scopes import Scopes
-from seprog.types import Edit, Prefix
+from seprog.types import Edit, Example, Prefix
 
 METHODS = ("none", "reader_oracle", "in_context_oracle", "verbatim", "seprog", "seprog_oracle")
 """No edit; a twin of the base model that was fine-tuned to read the right edits in its context,

@@ -15,6 +15,7 @@ from seprog.atlas.tokens import spellings
 from seprog.atlas.world import Fact, load_world
 from seprog.errors import InputError
 from seprog.gate import ScopeGate
+from seprog.generator.objective import Continuation
 from seprog.lm import CausalLM
 from seprog.methods import (
     EditCorpus,
@@ -28,11 +29,11 @@ from seprog.methods import (
 )
 from seprog.text_encoder import TextEncoder
 from seprog.training.causal import CausalTraining, train_causal
-from seprog.training.examples import NOISE, Example, atlas_examples
+from seprog.training.examples import NOISE, atlas_examples
 from seprog.training.gate import GateTraining, scenarios, train_gate
 from seprog.training.generator import with_base_answers
-from seprog.training.objective import Continuation
 from seprog.training.scopes import atlas_scopes
+from seprog.types import Example
 
 
 @dataclass(frozen=True)

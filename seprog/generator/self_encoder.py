@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from seprog.errors import FingerprintMismatch
+from seprog.generator.refine import refined
 from seprog.lm import LanguageModel
 from seprog.lora import Lora
 from seprog.types import Edit, Prefix, PrefixBatch
@@ -34,12 +35,15 @@ class SelfEncoderConfig:
         summary: Summary tokens per edit (>= 1).
         rank: Rank of the LoRA.
         keep_text: Whether the text's own tokens are part of the prefix too.
+        refine: Steps of gradient descent, at most, on a prefix with which the model does not give
+            its edit's answer; 0 leaves it.
         version: Of the format.
     """
 
     summary: int = 4
     rank: int = 16
     keep_text: bool = True
+    refine: int = 0
     version: int = 1
 
 
@@ -72,7 +76,7 @@ class SelfEncoder(nn.Module):
     @cached_property
     def fingerprint(self) -> str:
         """Changes when the generator's weights or the base model do."""
-        digest = sha256(self.lm.fingerprint.encode())
+        digest = sha256(f"{self.lm.fingerprint}{self.config.refine or ''}".encode())
         for tensor in self.state_dict().values():
             digest.update(tensor.float().cpu().numpy().tobytes())
         return f"self-encoder-{digest.hexdigest()[:16]}"
@@ -100,7 +104,7 @@ class SelfEncoder(nn.Module):
 
     @torch.no_grad()
     def prefixes(self, edits: Sequence[Edit], batch: int = 64) -> list[Prefix]:
-        """One prefix per edit, in the order given."""
+        """One prefix per edit, in the order given; refined as the configuration says."""
         found: list[Prefix] = []
         for start in range(0, len(edits), batch):
             rows = self([e.statement for e in edits[start : start + batch]])
@@ -112,7 +116,7 @@ class SelfEncoder(nn.Module):
                 )
                 for i, n in enumerate(lengths)
             ]
-        return found
+        return refined(self.lm, edits, found, self.config.refine) if self.config.refine else found
 
     def save_pretrained(self, folder: Path) -> None:
         """Write weights (bfloat16) and configuration."""

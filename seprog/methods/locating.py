@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from seprog.generator.objective import Batch, divergence
 from seprog.lm import CausalLM
 from seprog.methods.contract import Request
 from seprog.methods.weights import (
@@ -30,7 +31,6 @@ from seprog.methods.weights import (
     subject_end,
     target_loss,
 )
-from seprog.training.objective import Batch, divergence
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from seprog.generator.objective import Batch, Continuation, divergence
 from seprog.lm import CausalLM
 from seprog.methods.contract import Request
 from seprog.methods.weights import (
@@ -32,10 +33,9 @@ from seprog.methods.weights import (
     target_loss,
     trainable,
 )
-from seprog.training.examples import Example
 from seprog.training.learner import Learner
-from seprog.training.objective import Batch, Continuation, divergence
 from seprog.training.run import Run, trapezoid
+from seprog.types import Example
 
 
 @dataclass(frozen=True)

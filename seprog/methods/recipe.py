@@ -19,13 +19,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from seprog.errors import InputError
+from seprog.generator.objective import Continuation, divergence
 from seprog.lm import CausalLM
 from seprog.methods.contract import LONGEST_ANSWER, MemoryMethod, Request
 from seprog.text_encoder import TextEncoder
-from seprog.training.examples import Example
 from seprog.training.learner import Learner
-from seprog.training.objective import Continuation, divergence
 from seprog.training.run import Run, trapezoid
+from seprog.types import Example
 
 TEMPERATURE = 0.05
 

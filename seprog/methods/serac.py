@@ -18,9 +18,8 @@ from seprog.errors import InputError
 from seprog.gate import ScopeGate, Shelf
 from seprog.lm import CausalLM
 from seprog.methods.contract import LONGEST_ANSWER, MemoryMethod, Request
-from seprog.training.examples import Example
 from seprog.training.scopes import Scopes
-from seprog.types import Edit
+from seprog.types import Edit, Example
 
 
 class EditCorpus:

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from seprog.errors import InputError, ModelError
+from seprog.generator.objective import Batch, Continuation
 from seprog.lm import CausalLM
 from seprog.methods.contract import EditMethod, Request
-from seprog.training.examples import Example
-from seprog.training.objective import Batch, Continuation
+from seprog.types import Example
 
 Linear = nn.Linear | Conv1D
 Ids = Int[Tensor, "batch time"]

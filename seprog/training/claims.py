@@ -12,9 +12,8 @@ from typing import Literal
 
 from seprog.data.fever import Claim, Fever, Pair
 from seprog.training.classifier import label
-from seprog.training.examples import Example
 from seprog.training.scopes import Scopes, Stage
-from seprog.types import Edit
+from seprog.types import Edit, Example
 
 Kind = Literal["rewrite", "entailed", "unrelated"]
 MIX: dict[Kind, float] = {"rewrite": 0.4, "entailed": 0.3, "unrelated": 0.3}

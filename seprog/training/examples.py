@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from seprog.atlas.scenario import Kind, Probe, Scenario, make_scenario
 from seprog.atlas.world import Split, World
 from seprog.data.rows import read_rows
 from seprog.errors import InputError
+from seprog.types import Example
 
 MIX: dict[Kind, float] = {
     "rewrite": 0.10,
@@ -30,25 +30,6 @@ MIX: dict[Kind, float] = {
 
 NOISE = 0.35
 """Share of scrambled phrasings among the training prompts, lest the few there are be learnt."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """Edits, a prompt, and the answer wanted.
-
-    Args:
-        edits: Statements of the edits whose prefixes are joined, in any order.
-        prompt: What is asked.
-        answer: The right answer; ``None`` if the base model's own is wanted.
-        kind: Where it comes from; only for reports.
-        keep: Whether ``answer`` is the base model's own, which must stay.
-    """
-
-    edits: tuple[str, ...]
-    prompt: str
-    answer: str | None
-    kind: str = "example"
-    keep: bool = False
 
 
 def atlas_examples(

@@ -13,9 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from seprog.data.documents import Document, Piece
-from seprog.training.examples import Example
 from seprog.training.scopes import Scopes, Stage
-from seprog.types import Edit
+from seprog.types import Edit, Example
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ import torch
 from seprog.atlas.tokens import spellings
 from seprog.atlas.world import load_world
 from seprog.generator import SelfEncoder, SelfEncoderConfig
+from seprog.generator.objective import Objective, join_prefixes, objective_for
 from seprog.lm import LanguageModel
-from seprog.training.examples import Example, atlas_examples, file_examples
+from seprog.training.examples import atlas_examples, file_examples
 from seprog.training.learner import Learner
-from seprog.training.objective import Objective, objective_for
 from seprog.training.run import Run, trapezoid
+from seprog.types import Example
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def with_base_answers(
                 yield example
 
 
+@torch.no_grad()
 def check(
     objective: Objective, generator: SelfEncoder, examples: Sequence[Example]
 ) -> dict[str, float]:
@@ -80,7 +82,8 @@ def check(
     right: dict[str, list[bool]] = {}
     for start in range(0, len(examples), 64):
         part = examples[start : start + 64]
-        for example, ok in zip(part, objective.hits(generator, part), strict=True):
+        asked = objective.ask(join_prefixes(generator, part), part)
+        for example, ok in zip(part, asked.hits(), strict=True):
             right.setdefault(example.kind, []).append(ok)
             right.setdefault("all", []).append(ok)
     return {kind: sum(ok) / len(ok) for kind, ok in sorted(right.items())}

@@ -13,9 +13,8 @@ from typing import Literal
 
 from seprog.data.leapofthought import Leap, Property
 from seprog.training.classifier import label
-from seprog.training.examples import Example
 from seprog.training.scopes import Scopes, Stage
-from seprog.types import Edit
+from seprog.types import Edit, Example
 
 Kind = Literal["entailed", "rewrite", "both", "rule", "unrelated"]
 MIX: dict[Kind, float] = {

@@ -15,9 +15,8 @@ from seprog.methods import RECIPE, SERAC, EditCorpus, RecipeTraining, Request, t
 from seprog.methods.recipe import RecipeNet, embedded, recipe_losses
 from seprog.methods.serac import single_stages
 from seprog.text_encoder import TextEncoder
-from seprog.training.examples import Example
 from seprog.training.scopes import Scopes, Stage
-from seprog.types import Edit
+from seprog.types import Edit, Example
 from tests.conftest import make_lm
 
 REQUESTS = [

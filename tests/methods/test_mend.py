@@ -12,7 +12,7 @@ from seprog.lm import CausalLM
 from seprog.methods import MEND, Lesson, MendTraining, Request, train_mend
 from seprog.methods.mend import MendNet, feed_forward, pairs_of, shapes_of
 from seprog.methods.weights import collate, matrix, outputs, target_loss, trainable
-from seprog.training.examples import Example
+from seprog.types import Example
 from tests.conftest import make_tokenizer
 from tests.lm.families import build
 

@@ -11,7 +11,8 @@ import pytest
 
 from seprog.atlas.world import load_world
 from seprog.errors import InputError
-from seprog.training.examples import MIX, Example, atlas_examples, file_examples
+from seprog.training.examples import MIX, atlas_examples, file_examples
+from seprog.types import Example
 
 WORLD = load_world()
 

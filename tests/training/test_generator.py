@@ -15,9 +15,10 @@ import torch
 
 from seprog.atlas.world import load_world
 from seprog.generator import SelfEncoder, SelfEncoderConfig, load_generator
+from seprog.generator.objective import Continuation, answer_text, join_prefixes
 from seprog.lm import CausalLM
 from seprog.training import generator as training
-from seprog.training.examples import Example, atlas_examples
+from seprog.training.examples import atlas_examples
 from seprog.training.generator import (
     GeneratorTraining,
     check,
@@ -25,9 +26,8 @@ from seprog.training.generator import (
     train_generator,
     with_base_answers,
 )
-from seprog.training.objective import Continuation, answer_text, join_prefixes
 from seprog.training.run import Run
-from seprog.types import Edit, Prefix, PrefixBatch
+from seprog.types import Edit, Example, Prefix, PrefixBatch
 from tests.conftest import make_lm
 
 EXAMPLES = [

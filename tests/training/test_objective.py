@@ -11,16 +11,15 @@ import torch
 
 from seprog.errors import InputError
 from seprog.generator import SelfEncoder, SelfEncoderConfig, load_generator
-from seprog.lm import CausalLM, EncoderModel, Seq2SeqLM
-from seprog.training.examples import Example
-from seprog.training.generator import GeneratorTraining, check, train_generator, with_base_answers
-from seprog.training.objective import (
+from seprog.generator.objective import (
     Classification,
     Continuation,
     Translation,
     objective_for,
 )
-from seprog.types import Edit, Prefix
+from seprog.lm import CausalLM, EncoderModel, Seq2SeqLM
+from seprog.training.generator import GeneratorTraining, check, train_generator, with_base_answers
+from seprog.types import Edit, Example, Prefix, PrefixBatch
 from tests.conftest import make_tokenizer
 from tests.lm.families import build_encoder, build_seq2seq
 
@@ -71,7 +70,8 @@ def test_losses_of_labels(lm: EncoderModel, generator: SelfEncoder) -> None:
     assert found["learn"].item() == pytest.approx(-right.log().mean().item(), abs=1e-4)
     assert objective.losses(generator, [keep]).keys() == {"keep"}
     said = [max(row, key=row.__getitem__) for row in rows]
-    assert objective.hits(generator, [learn, other]) == [said[0] == "LABEL_0", said[1] == "LABEL_2"]
+    asked = objective.ask(PrefixBatch.stack(prefixes), [learn, other])
+    assert asked.hits() == [said[0] == "LABEL_0", said[1] == "LABEL_2"]
 
 
 def test_an_answer_that_is_no_label_is_refused(lm: EncoderModel, generator: SelfEncoder) -> None:
@@ -122,7 +122,8 @@ def test_losses_of_written_answers(name: str) -> None:
     closed = lm.tokens.encode(["Zed"], bos=False)[0][-1] == lm.tokenizer.eos_token_id
     assert alone == pytest.approx(-score / (tokens + (not closed)), abs=1e-3)
     assert objective.losses(generator, [keep]).keys() == {"keep"}
-    assert all(isinstance(hit, bool) for hit in objective.hits(generator, [learn, keep]))
+    asked = objective.ask(PrefixBatch.stack([prefix]), [learn])
+    assert asked.losses().item() == pytest.approx(alone, abs=1e-3) and len(asked.hits()) == 1
 
 
 def test_a_writers_generator_is_trained(tmp_path: Path) -> None:

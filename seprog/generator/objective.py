@@ -1,4 +1,4 @@
-"""What a generator is trained for, by how its base model answers: going on with a text, or a label.
+"""What prefixes are for, by how their base model answers: going on with a text, or a label.
 
 In scope the right answer is to become likely; out of scope the base model's own answer is to stay
 (Kullback-Leibler divergence from the unedited model).
@@ -16,12 +16,39 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seprog.errors import InputError
-from seprog.generator import SelfEncoder
 from seprog.lm import CausalLM, EncoderModel, LanguageModel, Seq2SeqLM
-from seprog.training.examples import Example
-from seprog.types import PrefixBatch
+from seprog.types import Example, PrefixBatch
 
 Ids = Int[Tensor, "batch time"]
+Generator = Callable[[Sequence[str]], PrefixBatch]
+"""Statements to prefixes, differentiable in whatever is trained."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Examples as the model reads them with their edits in force.
+
+    Args:
+        logits: Per place of the answer that is predicted.
+        wanted: The right token or label of each place.
+        real: Where there is one.
+        base: Rows to the unedited model's logits for them.
+    """
+
+    logits: Float[Tensor, "batch places classes"]
+    wanted: Int[Tensor, "batch places"]
+    real: Bool[Tensor, "batch places"]
+    base: Callable[[Bool[Tensor, " batch"]], Tensor]
+
+    def hits(self) -> list[bool]:
+        """Per row, whether every token of the answer and of its end, or the label, is likeliest."""
+        return ((self.logits.argmax(-1) == self.wanted) | ~self.real).all(dim=1).tolist()
+
+    def losses(self) -> Float[Tensor, " batch"]:
+        """Per row, the cross-entropy of the answer, averaged over its places."""
+        entropy = torch.nn.functional.cross_entropy
+        places = entropy(self.logits.float().mT, self.wanted, reduction="none")
+        return (places * self.real).sum(dim=1) / self.real.sum(dim=1)
 
 
 @runtime_checkable
@@ -32,7 +59,7 @@ class Objective(Protocol):
         """The unedited model's answers."""
         ...
 
-    def losses(self, generator: SelfEncoder, examples: Sequence[Example]) -> dict[str, Tensor]:
+    def losses(self, generator: Generator, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Cross-entropy on wanted answers; divergence from the unedited model on the others.
 
         Returns:
@@ -40,8 +67,8 @@ class Objective(Protocol):
         """
         ...
 
-    def hits(self, generator: SelfEncoder, examples: Sequence[Example]) -> list[bool]:
-        """Whether each example's answer is the likeliest, token for token."""
+    def ask(self, prefixes: PrefixBatch | None, examples: Sequence[Example]) -> Asked:
+        """The examples, all with answers, read behind their prefixes."""
         ...
 
 
@@ -59,7 +86,7 @@ def objective_for(lm: LanguageModel) -> Objective:
     return Continuation(lm)
 
 
-def join_prefixes(generator: SelfEncoder, examples: Sequence[Example]) -> PrefixBatch:
+def join_prefixes(generator: Generator, examples: Sequence[Example]) -> PrefixBatch:
     """Each example's edits as one prefix, in one pass of the generator over all of them."""
     texts = list(dict.fromkeys(edit for e in examples for edit in e.edits))
     place = {text: i for i, text in enumerate(texts)}
@@ -115,35 +142,18 @@ class Batch:
     keep: Bool[Tensor, " batch"]
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Examples as the model reads them with their edits in force.
-
-    Args:
-        logits: Per place of the answer that is predicted.
-        wanted: The right token or label of each place.
-        real: Where there is one.
-        base: Rows to the unedited model's logits for them.
-    """
-
-    logits: Float[Tensor, "batch places classes"]
-    wanted: Int[Tensor, "batch places"]
-    real: Bool[Tensor, "batch places"]
-    base: Callable[[Bool[Tensor, " batch"]], Tensor]
-
-
 class _Reading(ABC):
     """What the objectives have in common, given how a kind of model is asked."""
 
     lm: LanguageModel
 
     @abstractmethod
-    def ask(self, generator: SelfEncoder, examples: Sequence[Example]) -> Asked:
-        """The examples, all with answers, read with their edits in force."""
+    def ask(self, prefixes: PrefixBatch | None, examples: Sequence[Example]) -> Asked:
+        """See ``Objective``."""
 
-    def losses(self, generator: SelfEncoder, examples: Sequence[Example]) -> dict[str, Tensor]:
+    def losses(self, generator: Generator, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Mean over the places of the answers; see ``Objective``."""
-        asked = self.ask(generator, examples)
+        asked = self.ask(join_prefixes(generator, examples), examples)
         stays = torch.tensor([e.keep for e in examples], device=self.lm.device)
         learn, keep = asked.real & ~stays[:, None], asked.real & stays[:, None]
         found: dict[str, Tensor] = {}
@@ -155,12 +165,6 @@ class _Reading(ABC):
                 base = asked.base(stays)
             found["keep"] = divergence(base[keep[stays]], asked.logits[keep])
         return found
-
-    @torch.no_grad()
-    def hits(self, generator: SelfEncoder, examples: Sequence[Example]) -> list[bool]:
-        """Whether every token of the answer and of its end, or the label, is the likeliest."""
-        asked = self.ask(generator, examples)
-        return ((asked.logits.argmax(-1) == asked.wanted) | ~asked.real).all(dim=1).tolist()
 
 
 class Continuation(_Reading):
@@ -191,10 +195,10 @@ class Continuation(_Reading):
         answer = torch.arange(ids.shape[1], device=lm.device)[None] >= ids.shape[1] - count
         return Batch(ids, mask, answer, torch.tensor([e.keep for e in examples], device=lm.device))
 
-    def ask(self, generator: SelfEncoder, examples: Sequence[Example]) -> Asked:
+    def ask(self, prefixes: PrefixBatch | None, examples: Sequence[Example]) -> Asked:
         """Each token of the answer is predicted at the one before it."""
         lm, batch = self.lm, self.collate(examples)
-        logits = lm.forward(batch.ids, batch.mask, join_prefixes(generator, examples))[:, :-1]
+        logits = lm.forward(batch.ids, batch.mask, prefixes)[:, :-1]
         return Asked(
             logits,
             batch.ids[:, 1:],
@@ -226,13 +230,12 @@ class Translation(_Reading):
         ids, mask = lm.tokens.pad(rows, lm.device)
         return ids, mask.bool()
 
-    def ask(self, generator: SelfEncoder, examples: Sequence[Example]) -> Asked:
+    def ask(self, prefixes: PrefixBatch | None, examples: Sequence[Example]) -> Asked:
         """Each token of the answer is predicted from those before it."""
         lm = self.lm
         ids, mask = lm.tokens.pad(lm.tokens.encode([e.prompt for e in examples]), lm.device)
         answers, real = self._written(examples)
         read = lm.shifted(answers)
-        prefixes = join_prefixes(generator, examples)
         return Asked(
             lm.forward(ids, mask, prefixes, decoder_input_ids=read),
             answers,
@@ -264,7 +267,7 @@ class Classification(_Reading):
         """The unedited model's labels."""
         return self.lm.reply(prompts)
 
-    def ask(self, generator: SelfEncoder, examples: Sequence[Example]) -> Asked:
+    def ask(self, prefixes: PrefixBatch | None, examples: Sequence[Example]) -> Asked:
         """One place per text, for its label.
 
         Raises:
@@ -281,7 +284,7 @@ class Classification(_Reading):
         ids, mask = lm.tokens.pad(lm.tokens.encode([e.prompt for e in examples]), lm.device)
         wanted = torch.tensor([[labels[str(e.answer)]] for e in examples], device=lm.device)
         return Asked(
-            lm.forward(ids, mask, join_prefixes(generator, examples))[:, None],
+            lm.forward(ids, mask, prefixes)[:, None],
             wanted,
             torch.ones_like(wanted, dtype=torch.bool),
             lambda rows: lm.forward(ids[rows], mask[rows])[:, None],
