@@ -40,6 +40,23 @@ QUESTION_FRAMES = (
     "By what name do you know {n}? {o}.",
 )
 """Sentences around a noun phrase ``{n}`` for the object; for training only."""
+ROLE_FRAMES = (
+    "{s} has the {r} {o}.",
+    "{s} has a {r} that is {o}.",
+    "The {r} which {s} has is {o}.",
+    "The {r} {s} has is called {o}.",
+    "For {s} the {r} is {o}.",
+    "In the case of {s} the {r} is {o}.",
+    "About {s} people know the {r} {o}.",
+    "When people speak of the {r} of {s} they mean {o}.",
+    "What {r} does {s} have? {o}.",
+    "Which {r} has {s}? {o}.",
+    "{s} has what {r}? {o}.",
+    "Who or what is {r} of {s}? {o}.",
+    "For {s}, which {r} is right? {o}.",
+    "Do people know which {r} {s} has? {o}.",
+)
+"""Sentences around the role ``{r}`` that the object plays for the subject; for training only."""
 INVERSE_FRAMES = (
     "{o} is {h} {s}.",
     "{o} is known as {h} {s}.",
@@ -54,6 +71,18 @@ INVERSE_FRAMES = (
 )
 """Sentences around the head ``{h}`` of a noun phrase that ends with the subject, of type ``{t}``,
 which ask for that subject; for training only."""
+INVERSE_ROLE_FRAMES = (
+    "The {t} whose {r} is {o} is {s}.",
+    "The {t} with {o} as {r} is {s}.",
+    "With the {r} {o} there is the {t} {s}.",
+    "{o} as a {r} belongs to {s}.",
+    "{o} is {r} to the {t} {s}.",
+    "Which {t} has {o} for a {r}? {s}.",
+    "What {t} goes with the {r} {o}? {s}.",
+    "{o} is {r} to which {t}? {s}.",
+    "If {o} is the {r}, which is the {t}? {s}.",
+)
+"""Sentences around the role of the object, which ask for the subject; for training only."""
 
 
 def normal(phrasing: str) -> str:
@@ -88,13 +117,21 @@ def nouns(relation: Relation, split: Split) -> tuple[str, ...]:
 
 
 @cache
+def roles(relation: Relation) -> tuple[str, ...]:
+    """What the object is to the subject, in one or two words of the training phrasings."""
+    found = (re.fullmatch(r"the (\w+(?: \w+)?) of \{s\}", n) for n in nouns(relation, "train"))
+    return tuple(dict.fromkeys(m[1] for m in found if m))
+
+
+@cache
 def framed(relation: Relation) -> tuple[str, ...]:
-    """Training phrasings made of a noun phrase and a frame, none of them held out."""
-    made = (
+    """Training phrasings made of a noun phrase or a role and a frame, none of them held out."""
+    made = [
         frame.replace("{n}", noun)
         for noun in nouns(relation, "train")
         for frame in STATEMENT_FRAMES + QUESTION_FRAMES
-    )
+    ]
+    made += [frame.replace("{r}", role) for role in roles(relation) for frame in ROLE_FRAMES]
     return _sayable(relation, made)
 
 
@@ -106,11 +143,9 @@ def inversions(relation: Relation, split: Split) -> tuple[str, ...]:
         return listed
     heads = [n.removesuffix(" {s}") for n in nouns(relation, split) if n.endswith(" {s}")]
     heads = [h for h in heads if normal(f"{{o}} is {h} {{s}}.") not in held_out(relation)]
-    made = (
-        frame.replace("{h}", head).replace("{t}", relation.subject)
-        for head in heads
-        for frame in INVERSE_FRAMES
-    )
+    made = [frame.replace("{h}", head) for head in heads for frame in INVERSE_FRAMES]
+    made += [frame.replace("{r}", r) for r in roles(relation) for frame in INVERSE_ROLE_FRAMES]
+    made = [frame.replace("{t}", relation.subject) for frame in made]
     return _sayable(relation, [*listed, *made])
 
 

@@ -60,6 +60,10 @@ def generator(
     keep_text: Annotated[
         bool, typer.Option(help="Whether the text's own tokens are part of the prefix too.")
     ] = True,
+    refine: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Steps on a prefix that fails on its own edit."),
+    ] = 30,
     steps: Steps = 1000,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Examples per step.")] = 32,
     lr: Rate = 5e-4,
@@ -90,6 +94,7 @@ def generator(
         summary=summary,
         rank=rank,
         keep_text=keep_text,
+        refine=refine,
         steps=steps,
         batch=batch,
         lr=lr,

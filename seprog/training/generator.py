@@ -30,6 +30,7 @@ class GeneratorTraining:
         summary: Summary tokens per edit.
         rank: Rank of the LoRA.
         keep_text: Whether the text's own tokens are part of the prefix too.
+        refine: Steps on a prefix that does not take, when an edit is written; not in training.
         steps: Optimizer steps at most.
         batch: Examples per step.
         lr: Peak learning rate.
@@ -43,6 +44,7 @@ class GeneratorTraining:
     summary: int = 4
     rank: int = 16
     keep_text: bool = True
+    refine: int = 30
     steps: int = 1000
     batch: int = 32
     lr: float = 5e-4
@@ -133,7 +135,7 @@ def train_generator(
     torch.manual_seed(config.seed)
     objective = objective_for(lm)
     generator = SelfEncoder(
-        lm, SelfEncoderConfig(config.summary, config.rank, config.keep_text)
+        lm, SelfEncoderConfig(config.summary, config.rank, config.keep_text, config.refine)
     ).to(lm.device)
     optimizer = torch.optim.AdamW(generator.parameters(), lr=config.lr, weight_decay=0.0)
     run = Run(run_folder, "generator", config.steps)

@@ -180,7 +180,7 @@ def test_training_lowers_the_loss_and_writes_a_generator(
     untrained = mean_loss(tiny_lm, SelfEncoder(tiny_lm, SelfEncoderConfig(2, 2)), data)
     trained = train_generator(tiny_lm, out, run, TINY, data)
     assert mean_loss(tiny_lm, trained, data) < 0.9 * untrained
-    assert trained.config == SelfEncoderConfig(2, 2)
+    assert trained.config == SelfEncoderConfig(2, 2, refine=TINY.refine)
     assert all(torch.equal(v, before[k]) for k, v in tiny_lm.model.state_dict().items())
     fresh = make_lm()
     loaded = load_generator(out, fresh)
