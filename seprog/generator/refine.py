@@ -20,7 +20,7 @@ from seprog.types import Edit, Example, Prefix, PrefixBatch
 RATE = 0.03
 """Step size of Adam, relative to the root mean square of the keys or values of a layer."""
 ENOUGH = 0.1
-"""Loss per token of the answer at which a prefix is left as it is."""
+"""Loss per token of the answer at which a moved prefix takes surely enough."""
 
 
 def refined(
@@ -58,21 +58,23 @@ def refined(
 
 @torch.enable_grad()
 def _moved(objective: Objective, prefix: Prefix, example: Example, steps: int) -> Prefix:
-    """The prefix after as many steps as it takes, or as it was if all do not do."""
+    """The prefix after as many steps as it takes, or as it was if it never takes."""
     start = [x.detach().float() for x in (*prefix.keys, *prefix.values)]
     moves = [torch.zeros_like(x, requires_grad=True) for x in start]
     sizes = [x.square().mean().sqrt() for x in start]
-    optimizer = torch.optim.Adam(moves, lr=RATE)
+    optimizer, best = torch.optim.Adam(moves, lr=RATE), prefix
     for _ in range(steps):
         now = [x + s * m for x, s, m in zip(start, sizes, moves, strict=True)]
         asked = objective.ask(PrefixBatch.stack([_prefix(prefix, now)]), [example])
         loss = asked.losses()[0]
-        if loss < ENOUGH and asked.hits()[0]:
-            return _prefix(prefix, [x.detach() for x in now])
+        if asked.hits()[0]:
+            best = _prefix(prefix, [x.detach() for x in now])
+            if loss < ENOUGH:
+                break
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return prefix
+    return best
 
 
 def _prefix(like: Prefix, tensors: Sequence[Tensor]) -> Prefix:

@@ -180,9 +180,13 @@ def pairs_of(
     finally:
         for handle in handles:
             handle.remove()
-    real = batch.mask.bool()
+    real = batch.mask.bool().flatten()  # some layers see their tokens in one row
+
+    def tokens(x: Tensor) -> Tensor:
+        return x.flatten(end_dim=-2)[real]
+
     return [
-        torch.cat([came[i][0][real], gradient[real]], dim=1).float()
+        torch.cat([tokens(came[i][0]), tokens(gradient)], dim=1).float()
         for i, gradient in enumerate(wanted)
     ]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from seprog.atlas import MODEL
 from seprog.generator import SelfEncoder, SelfEncoderConfig, load_generator
 from seprog.generator.objective import objective_for
 from seprog.generator.refine import refined
@@ -16,7 +17,17 @@ from seprog.types import Edit, Example, Prefix, PrefixBatch
 from tests.conftest import make_tokenizer
 from tests.lm.families import build_encoder, build_seq2seq
 
-EDIT = Edit("The home of Ann is Zed.", prompt="The home of Ann is", target="Zed")
+EDIT = Edit(
+    "The capital of Australia is Milan.", prompt="The capital of Australia is", target="Milan"
+)
+OTHER = Edit("The author of Hamlet is Homer.", prompt="Who wrote Hamlet?", target="Homer")
+WRONG = "The currency of Chad is the yen."
+"""Says nothing of either."""
+
+
+@pytest.fixture(scope="module")
+def atlas() -> CausalLM:
+    return CausalLM.from_pretrained(str(MODEL), "float32")
 
 
 def hits(lm: LanguageModel, edit: Edit, prefix: Prefix) -> bool:
@@ -30,32 +41,32 @@ def same(a: Prefix, b: Prefix) -> bool:
     return all(torch.equal(x, y) for x, y in pairs)
 
 
-def test_what_fails_is_moved_until_it_takes(tiny_lm: CausalLM) -> None:
-    before = {k: v.clone() for k, v in tiny_lm.model.state_dict().items()}
-    [start] = tiny_lm.capture_text([EDIT.statement])
-    assert not hits(tiny_lm, EDIT, start)
-    [found] = refined(tiny_lm, [EDIT], [start], 300)
-    assert hits(tiny_lm, EDIT, found) and len(found) == len(start)
-    assert tiny_lm.generate([EDIT.prompt or ""], [found], 8)[0].strip() == "Zed."
-    assert refined(tiny_lm, [EDIT], [found], 300)[0] is found  # what takes stays
-    assert all(torch.equal(v, before[k]) for k, v in tiny_lm.model.state_dict().items())
-    assert not any(p.requires_grad or p.grad is not None for p in tiny_lm.model.parameters())
+def test_what_fails_is_moved_until_it_takes(atlas: CausalLM) -> None:
+    before = {k: v.clone() for k, v in atlas.model.state_dict().items()}
+    [start] = atlas.capture_text([WRONG])
+    assert not hits(atlas, EDIT, start)
+    [found] = refined(atlas, [EDIT], [start], 100)
+    assert hits(atlas, EDIT, found) and len(found) == len(start)
+    assert atlas.generate([EDIT.prompt or ""], [found], 8)[0].strip() == "Milan."
+    assert refined(atlas, [EDIT], [found], 100)[0] is found  # what takes stays
+    assert all(torch.equal(v, before[k]) for k, v in atlas.model.state_dict().items())
+    assert not any(p.requires_grad or p.grad is not None for p in atlas.model.parameters())
 
 
-def test_what_cannot_be_tried_or_helped_stays(tiny_lm: CausalLM) -> None:
-    [start] = tiny_lm.capture_text([EDIT.statement])
-    assert refined(tiny_lm, [Edit(EDIT.statement)], [start], 300) == [start]
-    assert refined(tiny_lm, [EDIT], [start], 1) == [start]
+def test_what_cannot_be_tried_or_helped_stays(atlas: CausalLM) -> None:
+    [start] = atlas.capture_text([WRONG])
+    assert refined(atlas, [Edit(EDIT.statement)], [start], 100) == [start]
+    assert refined(atlas, [EDIT], [start], 1) == [start]
 
 
-def test_each_is_moved_by_itself(tiny_lm: CausalLM) -> None:
-    edits = [EDIT, Edit("No."), replace(EDIT, target="Max")]
-    starts = tiny_lm.capture_text([e.statement for e in edits])
-    found = refined(tiny_lm, edits, starts, 300)
+def test_each_is_moved_by_itself(atlas: CausalLM) -> None:
+    edits = [EDIT, Edit("No."), OTHER]
+    starts = atlas.capture_text([WRONG, "No.", WRONG])
+    found = refined(atlas, edits, starts, 100)
     assert found[1] is starts[1]
     for i in (0, 2):
-        [alone] = refined(tiny_lm, [edits[i]], [starts[i]], 300)
-        assert same(alone, found[i]) and hits(tiny_lm, edits[i], found[i])
+        [alone] = refined(atlas, [edits[i]], [starts[i]], 100)
+        assert same(alone, found[i]) and hits(atlas, edits[i], found[i])
 
 
 @pytest.mark.parametrize("name", ["bert", "t5"])
@@ -66,7 +77,8 @@ def test_labels_and_written_answers_too(name: str) -> None:
         said = lm.reply([EDIT.prompt or ""])
         edit = replace(EDIT, target=next(x for x in lm.labels if x not in said))
     else:
-        lm, edit = Seq2SeqLM(build_seq2seq(name), make_tokenizer(bos=False)), EDIT
+        lm = Seq2SeqLM(build_seq2seq(name), make_tokenizer(bos=False))
+        edit = replace(EDIT, target="M")  # so small a model hardly learns to write words
     [start] = lm.capture_text([edit.statement])
     [found] = refined(lm, [edit], [start], 300)
     assert hits(lm, edit, found) and not hits(lm, edit, start)
@@ -78,14 +90,14 @@ def test_other_heads_are_left_alone() -> None:
     assert refined(lm, [EDIT], [start], 5) == [start]
 
 
-def test_a_generator_refines_as_it_is_configured(tiny_lm: CausalLM, tmp_path: Path) -> None:
+def test_a_generator_refines_as_it_is_configured(atlas: CausalLM, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    plain = SelfEncoder(tiny_lm, SelfEncoderConfig(2, 2))
-    careful = SelfEncoder(tiny_lm, SelfEncoderConfig(2, 2, refine=300))
+    plain = SelfEncoder(atlas, SelfEncoderConfig(2, 2, keep_text=False))
+    careful = SelfEncoder(atlas, replace(plain.config, refine=100))
     careful.load_state_dict(plain.state_dict())
     assert careful.fingerprint != plain.fingerprint
     careful.save_pretrained(tmp_path)
-    loaded = load_generator(tmp_path, tiny_lm)
-    assert isinstance(loaded, SelfEncoder) and loaded.config.refine == 300
-    assert not hits(tiny_lm, EDIT, plain.prefixes([EDIT])[0])
-    assert hits(tiny_lm, EDIT, careful.prefixes([EDIT])[0])
+    loaded = load_generator(tmp_path, atlas)
+    assert isinstance(loaded, SelfEncoder) and loaded.config.refine == 100
+    assert not hits(atlas, EDIT, plain.prefixes([EDIT])[0])
+    assert hits(atlas, EDIT, loaded.prefixes([EDIT])[0])
