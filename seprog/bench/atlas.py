@@ -69,15 +69,20 @@ def evaluate(
             early = bench.records(name, "right_after", bench.early_probes, bench.early_decisions)
             costs = bench.costs(name)
             for when, part in (("after_all", after), ("right_after", early)):
-                metrics = score(part, name in GATED) | (costs if when == "after_all" else {})
+                metrics = score(part) | (costs if when == "after_all" else {})
                 results.append({"method": name, "edits": size, "when": when, "metrics": metrics})
                 records += part
     result = {
-        "config": {"edits": list(edits), "methods": list(methods), "seed": seed},
+        "config": {
+            "dataset": "atlas",
+            "edits": list(edits),
+            "methods": list(methods),
+            "seed": seed,
+        },
         **provenance(),
         "results": results,
     }
-    save(result, out, [r.row() for r in records], answers)
+    save(result, out, rows_of(records, seed), answers)
     return result
 
 
@@ -108,6 +113,12 @@ def plan(size: int, seed: int, split: Split = "test") -> Plan:
         if f in chosen
     }
     return Plan(scenario, early, _probes(scenario, rng))
+
+
+def rows_of(records: Sequence[Record], seed: int) -> list[dict[str, Any]]:
+    """Answers as they are saved: edits come one after another in all of them."""
+    where = {"dataset": "atlas", "protocol": "sequential", "seed": seed}
+    return [where | r.row() for r in records]
 
 
 class _Bench:
@@ -171,7 +182,7 @@ class _Bench:
                 base[i] if probe.answer is None else probe.answer,
                 answers[i],
                 tuple(self.scenario.statement(f) for f in probe.used),
-                tuple(e.statement for e in decision.fired) if method in GATED else (),
+                tuple(e.statement for e in decision.fired) if method in GATED else None,
                 same.get(i),
             )
             for i, (probe, decision) in enumerate(zip(probes, decisions, strict=True))

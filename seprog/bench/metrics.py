@@ -12,8 +12,9 @@ All are shares of probes (0 to 1), greedy free generation, whole answers compare
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from seprog.gate import wilson
 
@@ -34,7 +35,7 @@ class Record:
         expected: The right answer; out of scope, the base model's.
         answer: What came.
         needed: Statements of the edits that the answer rests on.
-        fired: Statements of the edits that fired.
+        fired: Statements of the edits that fired; ``None`` where no gate decides.
         bitwise: Whether the logits were the base model's, bit for bit; ``None`` if not compared.
     """
 
@@ -46,12 +47,19 @@ class Record:
     expected: str
     answer: str
     needed: tuple[str, ...] = ()
-    fired: tuple[str, ...] = ()
+    fired: tuple[str, ...] | None = None
     bitwise: bool | None = None
 
     def row(self) -> dict[str, object]:
         """As it is saved."""
         return asdict(self)
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Record:
+        """The reverse of ``row``; what a row says beside, such as the seed, is passed over."""
+        values: dict[str, Any] = {f.name: row[f.name] for f in fields(cls) if f.name in row}
+        values |= {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
+        return cls(**values)
 
 
 def normalise(text: str) -> str:
@@ -68,14 +76,8 @@ def rate(hits: Iterable[bool]) -> dict[str, float] | None:
     return {"value": sum(values) / len(values), "low": low, "high": high, "n": len(values)}
 
 
-def score(records: Sequence[Record], gated: bool) -> dict[str, dict[str, float]]:
-    """All metrics of one method at one time.
-
-    Args:
-        records: Its answers.
-        gated: Whether the method decides by the gate what applies; without, the gate's metrics are
-            left out.
-    """
+def score(records: Sequence[Record]) -> dict[str, dict[str, float]]:
+    """All metrics of one method at one time; those of the gate where one decided."""
     right = {r: normalise(r.answer) == normalise(r.expected) for r in records}
     outside = [r for r in records if r.kind in OUT_OF_SCOPE]
     inside = [r for r in records if r.kind in IN_SCOPE]
@@ -85,7 +87,8 @@ def score(records: Sequence[Record], gated: bool) -> dict[str, dict[str, float]]
     }
     found["far_bitwise"] = rate(r.bitwise for r in records if r.bitwise is not None)
     found["false_change"] = rate(not right[r] for r in outside)
-    if gated:
-        found["false_fire"] = rate(bool(r.fired) for r in outside)
-        found["fired_rightly"] = rate(set(r.needed) <= set(r.fired) for r in inside)
+    found["false_fire"] = rate(bool(r.fired) for r in outside if r.fired is not None)
+    found["fired_rightly"] = rate(
+        set(r.needed) <= set(r.fired) for r in inside if r.fired is not None
+    )
     return {name: value for name, value in found.items() if value is not None}

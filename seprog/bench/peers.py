@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from seprog.atlas.scenario import Probe
-from seprog.bench.atlas import Plan, plan
+from seprog.bench.atlas import Plan, plan, rows_of
 from seprog.bench.metrics import OUT_OF_SCOPE, Record, score
 from seprog.bench.progress import watch
 from seprog.bench.results import provenance, save
@@ -178,16 +178,21 @@ def evaluate(
             found, costs = run(method, PEERS[name].at_once, what, progress)
             for when in ("after_all", "right_after"):
                 part = [r for r in found if r.when == when]
-                metrics = score(part, False) | (costs if when == "after_all" else {})
+                metrics = score(part) | (costs if when == "after_all" else {})
                 results.append({"method": name, "edits": size, "when": when, "metrics": metrics})
             records += found
     result = {
-        "config": {"edits": list(edits), "methods": list(methods), "seed": seed},
+        "config": {
+            "dataset": "atlas",
+            "edits": list(edits),
+            "methods": list(methods),
+            "seed": seed,
+        },
         **provenance(),
         "tuning": tuned,
         "results": results,
     }
-    save(result, out, [r.row() for r in records], answers)
+    save(result, out, rows_of(records, seed), answers)
     return result
 
 
@@ -198,7 +203,7 @@ def _tune(workshop: Workshop, name: str, progress: bool) -> dict[str, Any]:
     means: list[float] = []
     for setting in watch(peer.settings(), f"{name}: settings", progress):
         found, _ = run(peer.make(workshop, setting), peer.at_once, what, False)
-        metrics = score([r for r in found if r.when == "after_all"], False)
+        metrics = score([r for r in found if r.when == "after_all"])
         values = {m: metrics[m]["value"] for m in TUNED_FOR}
         means.append(statistics.mean(values.values()))
         tried.append({"setting": setting, **values, "mean": means[-1]})

@@ -24,11 +24,13 @@ def save(
     """Write a result and the answers behind it, where they are wanted.
 
     Args:
-        result: The figures.
+        result: The figures; the name of the answers' file is put beside them.
         out: Where they go, as JSON; ``None``: nowhere.
         rows: Every single answer.
         answers: Where they go, as JSON lines; ``None``: nowhere.
     """
+    if answers is not None:
+        result = {**result, "answers": answers.name}
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(result, indent=1) + "\n")

@@ -148,6 +148,7 @@ class Task(Protocol):
 
 def evaluate(
     task: Task,
+    dataset: str,
     work: Path,
     config: TrialBench,
     out: Path | None = None,
@@ -158,6 +159,7 @@ def evaluate(
 
     Args:
         task: What is taught, edited and asked.
+        dataset: Its name, for the result.
         work: Folder for base model, reader, generators and gates; what is there is not made again.
         config: How.
         out: Where the result goes, as JSON.
@@ -188,10 +190,11 @@ def evaluate(
                 found[trial.protocol, trial.edits, record.method].append(record)
         for (protocol, edits, method), records in found.items():
             where = {"protocol": protocol, "edits": edits, "method": method, "seed": seed}
-            results.append({**where, "metrics": score(records, method in GATED)})
-            rows += [{"protocol": protocol, "seed": seed, **r.row()} for r in records]
+            results.append({**where, "metrics": score(records)})
+            where = {"dataset": dataset, "protocol": protocol, "seed": seed}
+            rows += [where | r.row() for r in records]
     result = {
-        "config": {"seeds": list(config.seeds)},
+        "config": {"dataset": dataset, "seeds": list(config.seeds)},
         **provenance(),
         "base": models.accuracy,
         "results": results,
@@ -291,7 +294,7 @@ def _answers(
                 own[i] if q.answer is None else q.answer,
                 said[name][i],
                 q.needed,
-                fired[i] if name in GATED else (),
+                fired[i] if name in GATED else None,
             )
 
 
@@ -319,6 +322,14 @@ def spread(
         yield Trial(protocol, size or len(edits), memory, inside + list(others[i :: len(memories)]))
 
 
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean over the seeds, and half the width of its 95 % interval (Student's t; 0 of one seed)."""
+    mean = statistics.mean(values)
+    if len(values) == 1:
+        return mean, 0.0
+    return mean, T_95[len(values)] * statistics.stdev(values) / len(values) ** 0.5
+
+
 def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Mean over the seeds with its 95 % interval (Student's t), per protocol, size and method."""
     groups: dict[tuple[str, int, str], list[dict[str, Any]]] = defaultdict(list)
@@ -329,11 +340,9 @@ def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         metrics = {}
         for name in dict.fromkeys(name for part in parts for name in part):
             values = [p[name]["value"] for p in parts if name in p]
-            half = 0.0
-            if len(values) > 1:
-                half = T_95[len(values)] * statistics.stdev(values) / len(values) ** 0.5
+            mean, half = interval(values)
             n = sum(p[name]["n"] for p in parts if name in p)
-            metrics[name] = {"value": statistics.mean(values), "half": half, "n": n}
+            metrics[name] = {"value": mean, "half": half, "n": n}
         found.append({"protocol": protocol, "edits": edits, "method": method, "metrics": metrics})
     return found
 

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from seprog.cli import (
     ask,
     atlas,
+    bench,
     calibrate,
     change,
     demo,
@@ -106,6 +107,7 @@ for _name, _command, _example, _panel in _COMMANDS:
     app.command(_name, epilog=_example, rich_help_panel=_panel)(_command)
 app.add_typer(train.app, name="train", rich_help_panel=TUNE)
 app.add_typer(evaluate.app, name="eval", rich_help_panel=TUNE)
+app.add_typer(bench.app, name="bench", rich_help_panel=TUNE)
 app.add_typer(atlas.app, name="atlas", rich_help_panel=TUNE)
 
 

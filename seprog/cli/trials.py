@@ -144,7 +144,7 @@ def add_command(app: typer.Typer, name: str, data_set: DataSet) -> None:
             gate=replace(config.gate, threads=threads, bf16=bf16),
         )
         out = None if json == common.STDIN else json
-        result = evaluate(task, work, config, out, answers, sys.stderr.isatty())
+        result = evaluate(task, name, work, config, out, answers, sys.stderr.isatty())
         if json == common.STDIN:
             print_json(result)
         else:

@@ -70,13 +70,15 @@ def test_what_is_in_scope_of_another_edit_is_not_asked_as_a_near_miss(task: Coun
 
 
 def test_every_method_is_measured(task: CounterFact, tmp_path: Path, one_step: TrialBench) -> None:
-    result = evaluate(task, tmp_path / "work", one_step)
+    result = evaluate(task, "counterfact", tmp_path / "work", one_step)
     assert result["base"].keys() == {"records", "neighbours"}
     assert {r["method"] for r in result["results"]} == set(trials.METHODS) - {"reader_oracle"}
     for row in result["results"]:
         assert row["metrics"].keys() >= {"rewrite", "paraphrase", "near_miss", "far"}
     trained = (tmp_path / "work" / "base" / "model.safetensors").stat().st_mtime_ns
-    assert evaluate(task, tmp_path / "work", one_step)["results"] == result["results"]
+    assert (
+        evaluate(task, "counterfact", tmp_path / "work", one_step)["results"] == result["results"]
+    )
     assert (tmp_path / "work" / "base" / "model.safetensors").stat().st_mtime_ns == trained
 
 

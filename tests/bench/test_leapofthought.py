@@ -37,8 +37,8 @@ def test_every_method_is_measured(tiny: None, tmp_path: Path) -> None:
         tmp_path / "work",
     )
     out, answers = tmp_path / "out.json", tmp_path / "answers.jsonl"
-    result = evaluate(task, work, CONFIG, out, answers)
-    assert json.loads(out.read_text()) == result
+    result = evaluate(task, "leapofthought", work, CONFIG, out, answers)
+    assert json.loads(out.read_text()) == {**result, "answers": "answers.jsonl"}
     cells = {(r["protocol"], r["edits"], r["method"]) for r in result["results"]}
     assert {m for _, _, m in cells} == set(METHODS)
     assert {(p, n) for p, n, _ in cells} >= {("property", 1), ("property", 4), ("both", 12)}
@@ -49,12 +49,12 @@ def test_every_method_is_measured(tiny: None, tmp_path: Path) -> None:
         if row["method"].endswith("oracle") and "near_miss" in metrics:
             assert metrics["near_miss"]["value"] == metrics["far"]["value"] == 1.0
     rows = [json.loads(line) for line in answers.open()]
-    fired = {s for r in rows for s in r["fired"]}
+    fired = {s for r in rows for s in r["fired"] or ()}
     assert all(set(r["needed"]) or r["kind"] in ("near_miss", "far") for r in rows)
-    assert fired <= {s for r in rows for s in (*r["needed"], *r["fired"])}
+    assert fired <= {s for r in rows for s in (*r["needed"], *(r["fired"] or ()))}
     assert {r["answer"] for r in rows} <= {"true", "false"}
     trained = {p: p.stat().st_mtime_ns for p in work.rglob("*.safetensors")}
-    again = evaluate(task, work, replace(CONFIG, seeds=(0,)))
+    again = evaluate(task, "leapofthought", work, replace(CONFIG, seeds=(0,)))
     assert {p: p.stat().st_mtime_ns for p in work.rglob("*.safetensors")} == trained
     first = [r for r in result["results"] if r["seed"] == 0]
     assert again["results"] == first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -23,9 +24,9 @@ RECORDS = [
     record("composed", "Euro", "", needed=("a", "b"), fired=("a",)),
     record("near_miss", "Lima", "Lima", fired=("a",)),
     record("near_miss", "Lima", "Oslo", fired=("a",)),
-    record("far", "Bern", "Bern.", bitwise=True),
-    record("far", "Bern", "Bern", bitwise=True),
-    record("far", "Bern", "Bern", bitwise=False),
+    record("far", "Bern", "Bern.", fired=(), bitwise=True),
+    record("far", "Bern", "Bern", fired=(), bitwise=True),
+    record("far", "Bern", "Bern", fired=(), bitwise=False),
     record("far", "Bern", "Wien", fired=("a",)),
 ]
 
@@ -35,7 +36,7 @@ def values(found: dict[str, dict[str, float]]) -> dict[str, tuple[float, float]]
 
 
 def test_every_metric() -> None:
-    assert values(score(RECORDS, gated=True)) == {
+    assert values(score(RECORDS)) == {
         "rewrite": (1 / 2, 2),
         "paraphrase": (1 / 2, 2),
         "entailed": (1.0, 1),
@@ -50,24 +51,24 @@ def test_every_metric() -> None:
 
 
 def test_without_a_gate_there_is_nothing_to_say_about_it() -> None:
-    found = score(RECORDS, gated=False)
+    found = score([replace(r, fired=None) for r in RECORDS])
     assert "false_fire" not in found and "fired_rightly" not in found
-    assert values(found).items() <= values(score(RECORDS, gated=True)).items()
+    assert values(found).items() <= values(score(RECORDS)).items()
 
 
 def test_equal_records_are_each_counted() -> None:
     twice = [record("rewrite", "Oslo", "Oslo")] * 2 + [record("rewrite", "Oslo", "Rome")] * 2
-    assert values(score(twice, gated=False)) == {"rewrite": (0.5, 4)}
+    assert values(score(twice)) == {"rewrite": (0.5, 4)}
 
 
 def test_what_was_not_asked_is_left_out() -> None:
-    assert score([], gated=True) == {}
-    only = score([record("far", "a", "a")], gated=True)
+    assert score([]) == {}
+    only = score([record("far", "a", "a", fired=())])
     assert only.keys() == {"far", "false_change", "false_fire"}
 
 
 def test_every_share_has_its_interval() -> None:
-    for metric in score(RECORDS, gated=True).values():
+    for metric in score(RECORDS).values():
         assert 0 <= metric["low"] <= metric["value"] <= metric["high"] <= 1
     assert rate([]) is None
     assert rate([True, False, True, False]) == pytest.approx(
@@ -93,3 +94,4 @@ def test_the_closing_period_does_not_count(text: str, expected: str) -> None:
 def test_a_record_is_saved_as_it_is() -> None:
     row = json.loads(json.dumps(RECORDS[0].row()))
     assert row["needed"] == ["a"] and row["bitwise"] is None and row["answer"] == "Oslo."
+    assert [Record.of({"seed": 1, **json.loads(json.dumps(r.row()))}) for r in RECORDS] == RECORDS

@@ -53,14 +53,14 @@ def test_what_is_asked(task: ZsRE) -> None:
 
 
 def test_every_method_is_measured(task: ZsRE, tmp_path: Path, one_step: TrialBench) -> None:
-    result = evaluate(task, tmp_path / "work", one_step)
+    result = evaluate(task, "zsre", tmp_path / "work", one_step)
     assert result["base"].keys() == {"questions", "paraphrases", "unrelated"}
     assert {r["method"] for r in result["results"]} == set(trials.METHODS) - {"reader_oracle"}
     for row in result["results"]:
         assert row["metrics"].keys() >= {"rewrite", "paraphrase", "entailed", "near_miss", "far"}
     weights = tmp_path / "work" / "base" / "model.safetensors"
     trained = weights.stat().st_mtime_ns
-    assert evaluate(task, tmp_path / "work", one_step)["results"] == result["results"]
+    assert evaluate(task, "zsre", tmp_path / "work", one_step)["results"] == result["results"]
     assert weights.stat().st_mtime_ns == trained
 
 

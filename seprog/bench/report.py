@@ -1,0 +1,228 @@
+"""``seprog bench report``: every table again from the saved answers, without a model.
+
+A result is a JSON file as ``seprog eval`` writes it, with the file of its answers beside it. Shares
+are worked out anew from the answers; only what an answer cannot say, time and bytes, is taken from
+the result itself.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seprog.bench.metrics import Record, score
+from seprog.bench.trials import interval
+from seprog.errors import InputError
+
+SHARES = (
+    "rewrite",
+    "paraphrase",
+    "entailed",
+    "composed",
+    "near_miss",
+    "far",
+    "far_bitwise",
+    "false_fire",
+    "false_change",
+    "fired_rightly",
+)
+COSTS = ("ms_per_edit", "bytes_per_edit", "query_ratio_in_scope", "query_ratio_out_of_scope")
+MEANS = ("rewrite", "paraphrase", "entailed", "near_miss", "far")
+"""What the harmonic mean is over, as far as it was measured."""
+
+
+class Where(NamedTuple):
+    """What a table is about."""
+
+    dataset: str
+    protocol: str
+    edits: int
+    when: str
+
+
+class Figure(NamedTuple):
+    """A mean with its 95 % interval.
+
+    Args:
+        value: The mean over the seeds.
+        low: Lower end; of one seed that of its share (Wilson), of several Student's t.
+        high: Upper end.
+        n: Answers behind it.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+Row = dict[str, Figure]
+"""By metric."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Figures by what they are about and by method, in the order in which they came.
+
+    Args:
+        rows: The figures.
+        made: Per file, its versions and commit.
+    """
+
+    rows: dict[Where, dict[str, Row]]
+    made: dict[str, str]
+
+    def metrics(self, where: Where) -> list[str]:
+        """What was measured of any method there, in the order of the tables."""
+        known = {name for row in self.rows[where].values() for name in row}
+        return [name for name in ("harmonic_mean", *SHARES, *COSTS) if name in known]
+
+
+def load(paths: Sequence[Path]) -> Report:
+    """Read results.
+
+    Args:
+        paths: JSON files of results.
+
+    Raises:
+        InputError: If one is no result, or its answers are not beside it.
+    """
+    shares: dict[Where, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    costs: dict[Where, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    made = {}
+    for path in paths:
+        result = _result(path)
+        versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
+        made[path.name] = f"{versions}; commit {result['commit'][:12]}"
+        for (where, method, _), records in _answers(path, result).items():
+            shares[where][method].append(score(records))
+        for row in result["results"]:
+            where = _where(result, row)
+            found = {k: v for k, v in row["metrics"].items() if k in COSTS}
+            if found:
+                costs[where][row["method"]].append(found)
+    rows: dict[Where, dict[str, Row]] = {}
+    for where, methods in shares.items():
+        rows[where] = {}
+        for method, parts in methods.items():
+            row = {name: f for name in SHARES if (f := _figure(parts, name))}
+            if mean := harmonic_mean([row[n].value for n in MEANS if n in row]):
+                row["harmonic_mean"] = Figure(mean, mean, mean, min(f.n for f in row.values()))
+            row |= {n: f for n in COSTS if (f := _figure(costs[where][method], n))}
+            rows[where][method] = row
+    return Report(dict(sorted(rows.items(), key=lambda item: item[0][:3])), made)
+
+
+def harmonic_mean(shares: Sequence[float]) -> float | None:
+    """The harmonic mean; 0 if any is 0, ``None`` if there are none."""
+    if not shares or min(shares) == 0:
+        return 0.0 if shares else None
+    return len(shares) / sum(1 / s for s in shares)
+
+
+def _result(path: Path) -> dict[str, Any]:
+    try:
+        result = json.loads(path.read_text("utf-8"))
+        kept = {name: result[name] for name in ("config", "versions", "commit", "results")}
+        return {**kept, "answers": result["answers"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is no result ({type(error).__name__}: {error})",
+            "a file that seprog eval wrote with both --json and --answers",
+            "Measure again, or leave it out",
+        ) from error
+
+
+def _where(row_of: Mapping[str, Any], row: Mapping[str, Any]) -> Where:
+    return Where(
+        row_of["config"]["dataset"],
+        row.get("protocol", "sequential"),
+        row["edits"],
+        row.get("when", "after_all"),
+    )
+
+
+def _answers(path: Path, result: Mapping[str, Any]) -> dict[tuple[Where, str, int], list[Record]]:
+    """By what they are about, method and seed."""
+    found: dict[tuple[Where, str, int], list[Record]] = defaultdict(list)
+    for number, line in enumerate(_lines(path.parent / result["answers"]), 1):
+        try:
+            row = json.loads(line)
+            record, seed = Record.of(row), int(row["seed"])
+            key = Where(row["dataset"], row["protocol"], record.edits, record.when)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"Line {number} of {result['answers']} is no answer ({error})",
+                "lines that seprog eval wrote with --answers",
+                "Measure again",
+            ) from error
+        found[key, record.method, seed].append(record)
+    return found
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Of the file, or of the same file gzipped."""
+    packed = path.with_name(path.name + ".gz")
+    if path.exists():
+        with path.open(encoding="utf-8") as file:
+            yield from file
+    elif packed.exists():
+        with gzip.open(packed, "rt", encoding="utf-8") as file:
+            yield from file
+    else:
+        raise InputError(
+            f"There is no {path.name} in {path.parent}",
+            "the answers beside the result, plain or gzipped",
+            "Put them there, or measure again with --answers",
+        )
+
+
+def _figure(parts: Sequence[Mapping[str, Mapping[str, float]]], name: str) -> Figure | None:
+    """One metric over the seeds."""
+    found = [part[name] for part in parts if name in part]
+    if not found:
+        return None
+    if len(found) == 1:
+        only = found[0]
+        value = only["value"]
+        return Figure(value, only.get("low", value), only.get("high", value), int(only["n"]))
+    mean, half = interval([f["value"] for f in found])
+    return Figure(mean, mean - half, mean + half, int(sum(f["n"] for f in found)))
+
+
+def cell(metric: str, figure: Figure | None) -> str:
+    """A figure as people read it: shares in per cent with their interval."""
+    if figure is None:
+        return ""
+    if metric in COSTS:
+        digits = 0 if metric.startswith("bytes") else 1
+        return f"{figure.value:,.{digits}f}"
+    value = f"{100 * figure.value:.1f}"
+    if metric == "harmonic_mean":
+        return value
+    return f"{value} ({100 * figure.low:.1f} to {100 * figure.high:.1f})"
+
+
+def heading(where: Where) -> str:
+    """What a table is about, in words."""
+    when = "scored after all edits" if where.when == "after_all" else "scored right after each edit"
+    return f"{where.dataset}, {where.protocol}, {where.edits:,} edits, {when}"
+
+
+def markdown(report: Report) -> str:
+    """All tables, a method per row."""
+    parts = []
+    for where, methods in report.rows.items():
+        metrics = report.metrics(where)
+        rows = [["method", *(m.replace("_", " ") for m in metrics)]]
+        rows.append(["---"] + ["---:"] * len(metrics))
+        rows += [[name, *(cell(m, row.get(m)) for m in metrics)] for name, row in methods.items()]
+        table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        parts.append(f"## {heading(where)}\n\n{table}\n")
+    made = "\n".join(f"- {name}: {how}" for name, how in report.made.items())
+    return "\n".join([*parts, f"## Made with\n\n{made}\n"])

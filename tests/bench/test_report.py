@@ -1,0 +1,126 @@
+"""Reports are worked out from saved answers alone."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seprog.bench.metrics import Record, score
+from seprog.bench.page import page
+from seprog.bench.report import Where, harmonic_mean, load, markdown
+from seprog.errors import InputError
+
+WHERE = Where("atlas", "sequential", 10, "after_all")
+
+
+def record(method: str, edits: int, kind: str, right: bool, fired: bool | None = None) -> Record:
+    hits = None if fired is None else (("a",) if fired else ())
+    answer = "Oslo." if right else "Rome."
+    return Record(method, edits, "after_all", kind, "?", "Oslo", answer, ("a",), hits)
+
+
+def write(folder: Path, records: list[tuple[int, Record]], name: str = "atlas") -> Path:
+    """A result and its answers, with a false share in the result that nothing may rest on."""
+    rows = [
+        {"dataset": "atlas", "protocol": "sequential", "seed": seed, **r.row()}
+        for seed, r in records
+    ]
+    answers = folder / f"{name}-answers.jsonl"
+    answers.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    metrics: dict[str, Any] = {"rewrite": {"value": 0.123, "n": 1}, "ms_per_edit": {"value": 7.0}}
+    metrics["ms_per_edit"]["n"] = 4
+    cells = dict.fromkeys((r.method, r.edits) for _, r in records)
+    result = {
+        "config": {"dataset": "atlas"},
+        "versions": {"seprog": "1"},
+        "commit": "f" * 40,
+        "answers": answers.name,
+        "results": [
+            {"method": m, "edits": n, "when": "after_all", "metrics": metrics} for m, n in cells
+        ],
+    }
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(result))
+    return path
+
+
+MIXED = [
+    (0, record(method, edits, kind, i < right, True))
+    for method, right in (("seprog", 3), ("ft", 1))
+    for edits in (10, 100)
+    for kind in ("rewrite", "far")
+    for i in range(4)
+]
+
+
+def test_shares_come_from_the_answers_and_costs_from_the_result(tmp_path: Path) -> None:
+    report = load([write(tmp_path, MIXED)])
+    assert list(report.rows) == [WHERE, WHERE._replace(edits=100)]
+    row = report.rows[WHERE]["seprog"]
+    wanted = score([r for _, r in MIXED if r.method == "seprog" and r.edits == 10])
+    for name, metric in wanted.items():
+        assert row[name]._asdict() == metric
+    assert row["ms_per_edit"].value == 7.0 and row["rewrite"].value == 0.75
+    assert row["harmonic_mean"].value == pytest.approx(0.75)
+    assert report.metrics(WHERE)[:3] == ["harmonic_mean", "rewrite", "far"]
+
+
+def test_several_seeds_have_students_interval(tmp_path: Path) -> None:
+    records = [(s, record("ft", 10, "rewrite", i < s + 1)) for s in (0, 1) for i in range(4)]
+    figure = load([write(tmp_path, records)]).rows[WHERE]["ft"]["rewrite"]
+    assert figure.value == pytest.approx(0.375) and figure.n == 8
+    assert figure.high - figure.value == pytest.approx(12.71 * 0.125, abs=1e-3)
+
+
+def test_answers_may_be_gzipped(tmp_path: Path) -> None:
+    path = write(tmp_path, MIXED)
+    before = load([path])
+    plain = tmp_path / "atlas-answers.jsonl"
+    (tmp_path / "atlas-answers.jsonl.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    plain.unlink()
+    assert load([path]) == before
+    (tmp_path / "atlas-answers.jsonl.gz").unlink()
+    with pytest.raises(InputError, match=r"atlas-answers\.jsonl"):
+        load([path])
+
+
+def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, MIXED)
+    (tmp_path / "bad.json").write_text('{"config": {}}')
+    with pytest.raises(InputError, match="no result"):
+        load([tmp_path / "bad.json"])
+    with pytest.raises(InputError, match="no result"):
+        load([tmp_path / "missing.json"])
+    with (tmp_path / "atlas-answers.jsonl").open("a") as file:
+        file.write('{"method": "ft"}\n')
+    with pytest.raises(InputError, match=f"Line {len(MIXED) + 1} "):
+        load([path])
+
+
+def test_harmonic_mean() -> None:
+    assert harmonic_mean([0.5, 1.0]) == pytest.approx(2 / 3)
+    assert harmonic_mean([0.0, 1.0]) == 0.0 and harmonic_mean([]) is None
+
+
+def test_markdown_has_a_table_per_number_of_edits(tmp_path: Path) -> None:
+    text = markdown(load([write(tmp_path, MIXED)]))
+    assert text.count("| method |") == 2 and "atlas, sequential, 100 edits" in text
+    row = next(line for line in text.splitlines() if line.startswith("| seprog"))
+    assert "| 75.0 | 75.0 (30.1 to 95.4) |" in row
+    assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {
+        row.count("|")
+    }
+
+
+def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    html = page(load([write(tmp_path, MIXED)]), "A <b>title</b>")
+    assert "A &lt;b&gt;title&lt;/b&gt;" in html and html.count("<table>") == 2
+    assert html.count("<svg") == 2  # curves, and cost by quality
+    assert not re.search(r'(src|href)="http', html)
+    assert 'data-value="0.75">75.0 (30.1 to 95.4)' in html
