@@ -40,6 +40,7 @@ def page(report: Report, title: str) -> str:
             plots=plots(report),
             tables=[_table(report, where) for where in report.rows],
             made=report.made,
+            failed=report.failed,
         )
     )
 

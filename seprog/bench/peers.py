@@ -6,6 +6,7 @@ some are asked about right after they were written, all of them after the last.
 
 from __future__ import annotations
 
+import json
 import random
 import statistics
 import time
@@ -197,17 +198,27 @@ def evaluate(
 
 
 def _tune(workshop: Workshop, name: str, progress: bool) -> dict[str, Any]:
-    """Try a method's settings on a scenario of the calibration split; the best one, and all."""
+    """Try a method's settings on a scenario of the calibration split; the best one, and all.
+
+    What was found is kept in the workshop's folder.
+    """
+    kept = workshop.work / "tuning" / f"{name}.json"
+    if kept.exists():
+        found: dict[str, Any] = json.loads(kept.read_text())
+        return found
     peer, what = PEERS[name], plan(TUNING_EDITS, 1, "calibration")
     tried: list[dict[str, Any]] = []
     means: list[float] = []
     for setting in watch(peer.settings(), f"{name}: settings", progress):
-        found, _ = run(peer.make(workshop, setting), peer.at_once, what, False)
-        metrics = score([r for r in found if r.when == "after_all"])
+        records, _ = run(peer.make(workshop, setting), peer.at_once, what, False)
+        metrics = score([r for r in records if r.when == "after_all"])
         values = {m: metrics[m]["value"] for m in TUNED_FOR}
         means.append(statistics.mean(values.values()))
         tried.append({"setting": setting, **values, "mean": means[-1]})
-    return {"chosen": tried[means.index(max(means))]["setting"], "tried": tried}
+    result = {"chosen": tried[means.index(max(means))]["setting"], "tried": tried}
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(result, indent=1) + "\n")
+    return result
 
 
 def run(

@@ -72,10 +72,12 @@ class Report:
     Args:
         rows: The figures.
         made: Per file, its versions and commit.
+        failed: What could not be measured, and why.
     """
 
     rows: dict[Where, dict[str, Row]]
     made: dict[str, str]
+    failed: dict[str, str]
 
     def metrics(self, where: Where) -> list[str]:
         """What was measured of any method there, in the order of the tables."""
@@ -87,7 +89,7 @@ def load(paths: Sequence[Path]) -> Report:
     """Read results.
 
     Args:
-        paths: JSON files of results.
+        paths: JSON files of results, or folders of them.
 
     Raises:
         InputError: If one is no result, or its answers are not beside it.
@@ -95,7 +97,8 @@ def load(paths: Sequence[Path]) -> Report:
     shares: dict[Where, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     costs: dict[Where, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     made = {}
-    for path in paths:
+    files, failures = _files(paths)
+    for path in files:
         result = _result(path)
         versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
         made[path.name] = f"{versions}; commit {result['commit'][:12]}"
@@ -115,7 +118,14 @@ def load(paths: Sequence[Path]) -> Report:
                 row["harmonic_mean"] = Figure(mean, mean, mean, min(f.n for f in row.values()))
             row |= {n: f for n in COSTS if (f := _figure(costs[where][method], n))}
             rows[where][method] = row
-    return Report(dict(sorted(rows.items(), key=lambda item: item[0][:3])), made)
+    failed = {p.stem: str(json.loads(p.read_text("utf-8"))["error"]) for p in failures}
+    return Report(dict(sorted(rows.items(), key=lambda item: item[0][:3])), made, failed)
+
+
+def _files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Results, and what says why there is none."""
+    results = [f for p in paths for f in (sorted(p.glob("*.json")) if p.is_dir() else [p])]
+    return results, [f for p in paths if p.is_dir() for f in sorted(p.glob("*.failed"))]
 
 
 def harmonic_mean(shares: Sequence[float]) -> float | None:
@@ -225,4 +235,7 @@ def markdown(report: Report) -> str:
         table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
         parts.append(f"## {heading(where)}\n\n{table}\n")
     made = "\n".join(f"- {name}: {how}" for name, how in report.made.items())
+    if report.failed:
+        why = "\n".join(f"- {name}: {error}" for name, error in report.failed.items())
+        parts.append(f"## Not measured\n\n{why}\n")
     return "\n".join([*parts, f"## Made with\n\n{made}\n"])

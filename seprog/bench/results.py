@@ -29,15 +29,16 @@ def save(
         rows: Every single answer.
         answers: Where they go, as JSON lines; ``None``: nowhere.
     """
-    if answers is not None:
+    if answers is not None:  # first: a result is there only once its answers are
+        answers.parent.mkdir(parents=True, exist_ok=True)
+        with answers.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         result = {**result, "answers": answers.name}
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=1) + "\n")
-    if answers is not None:
-        answers.parent.mkdir(parents=True, exist_ok=True)
-        with answers.open("w") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        written = out.with_name(out.name + ".part")
+        written.write_text(json.dumps(result, indent=1) + "\n")
+        written.replace(out)
 
 
 def provenance() -> dict[str, Any]:

@@ -1,31 +1,68 @@
-"""``seprog bench``: results of evaluations, to read and to show."""
+"""``seprog bench``: many measurements in one run, and their results to read and to show."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from seprog.cli.output import console, example
+from seprog.cli.train import Bf16, Threads
+from seprog.cli.trials import Work
 
-app = typer.Typer(help="Results of evaluations, to read and to show.")
+app = typer.Typer(help="Measure a whole suite, and show the results.")
 
 
 @app.callback()
 def bench() -> None:
-    """Results of evaluations, to read and to show."""
+    """Measure a whole suite, and show the results."""
 
 
-@app.command(
-    "report", epilog=example("seprog bench report benchmarks/results/*.json --html report.html")
-)
+@app.command("run", epilog=example("seprog bench run benchmarks/suites/cpu.yaml --out ./results"))
+def run(
+    suite: Annotated[
+        Path, typer.Argument(metavar="SUITE", help="A YAML file, or the name of a data set.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="Folder for results and answers; what is there stays as it is."
+        ),
+    ],
+    work: Work = Path("work"),
+    threads: Threads = 1,
+    bf16: Bf16 = True,
+) -> None:
+    """Measure a suite, cell by cell; a run that was stopped goes on."""
+    from seprog.bench.suite import cells, load_suite
+    from seprog.bench.suite import run as run_suite
+
+    found = load_suite(suite)
+    from seprog.bench.lab import ALONE, TOGETHER, Lab
+
+    todo = cells(found, TOGETHER, ALONE)
+    show = sys.stderr.isatty()
+    failed = run_suite(todo, out, Lab(work, threads, bf16, show).measure, show)
+    console().print(
+        f"{len(todo) - len(failed)} of {len(todo)} cells measured. "
+        f"Show them with: seprog bench report {out}",
+        soft_wrap=True,
+    )
+    for cell in failed:
+        console().print(f"Failed: {cell.name}; see {out / cell.name}.failed", soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command("report", epilog=example("seprog bench report ./results --html report.html"))
 def report(
     results: Annotated[
         list[Path],
         typer.Argument(
             metavar="RESULT...",
-            help="Results that seprog eval wrote with --json, their --answers beside them.",
+            help="Results with their answers beside them, or folders of them.",
         ),
     ],
     markdown: Annotated[

@@ -42,6 +42,7 @@ def test_all_commands_are_there() -> None:
         "eval counterfact",
         "eval zsre",
         "eval peers",
+        "bench run",
         "bench report",
         "atlas build",
         "atlas exam",

@@ -95,7 +95,8 @@ def test_eval_leapofthought(bare: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         "--no-bf16",
     )
     assert json.loads(bare(*args, "--json", "-").stdout) == {"results": []}
-    task, work, config, out, answers, progress = calls[0]
+    task, dataset, work, config, out, answers, progress = calls[0]
+    assert dataset == "leapofthought"
     assert len(task.train) > 40 and len(task.test) == 24
     assert (work, out, answers, progress) == (Path("w"), None, None, False)
     assert config.seeds == (0, 1) and not task.how.bf16 and not config.gate.bf16

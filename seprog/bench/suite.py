@@ -1,0 +1,192 @@
+"""``seprog bench run``: a suite of measurements, cell by cell, that goes on where it was stopped.
+
+A suite is a YAML file: which data sets, which methods, how many edits, which seeds. A cell is what
+is measured in one go; it leaves a result and its answers in the suite's folder, or a file that says
+why it failed, and is not measured again.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seprog.bench.progress import watch
+from seprog.errors import InputError
+
+TRIALS = ("leapofthought", "fever", "counterfact", "zsre")
+"""Data sets that need a folder, and bring their own methods and numbers of edits."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One data set of a suite.
+
+    Args:
+        dataset: Its name.
+        data: Its folder; ``None`` for Atlas, which brings its own.
+        methods: Of Atlas: which; empty means all of them.
+        edits: Of Atlas: how many.
+        seeds: Of edits and probes, or of generators and gates.
+    """
+
+    dataset: str
+    data: Path | None = None
+    methods: tuple[str, ...] = ()
+    edits: tuple[int, ...] = (1, 10, 100, 1000)
+    seeds: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What is measured.
+
+    Args:
+        parts: By data set.
+    """
+
+    parts: tuple[Part, ...] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is measured in one go.
+
+    Args:
+        part: Where it belongs.
+        methods: Those that share what is costly; empty where the data set brings its own.
+        edits: How many; ``None`` where the data set says so.
+        seed: The seed.
+    """
+
+    part: Part
+    methods: tuple[str, ...]
+    edits: int | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        what = [self.part.dataset, "+".join(self.methods), str(self.edits or ""), f"s{self.seed}"]
+        return "-".join(x for x in what if x)
+
+
+Measure = Callable[[Cell, Path, Path], object]
+"""A cell, where its result goes, and where its answers go."""
+
+
+def load_suite(path: Path) -> Suite:
+    """Read a suite.
+
+    Args:
+        path: A YAML file with a list ``parts``, or the name of a data set: the smallest suite.
+
+    Raises:
+        InputError: If it is no suite; the message says what is wrong where.
+    """
+    if path.name == str(path) and path.name in ("atlas", *TRIALS):
+        return Suite((_part({"dataset": path.name}, path, path.parent),))
+    try:
+        rows = yaml.safe_load(path.read_text("utf-8"))["parts"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} is no suite ({type(error).__name__}: {error})",
+            f"a YAML file with a list of parts, or one of atlas, {', '.join(TRIALS)}",
+            "See benchmarks/suites for examples",
+        ) from error
+    return Suite(tuple(_part(row, path, path.parent) for row in rows))
+
+
+def _part(row: Mapping[str, Any], path: Path, beside: Path) -> Part:
+    known = {f.name for f in fields(Part)}
+    if not isinstance(row, dict) or not row.keys() <= known or "dataset" not in row:
+        raise InputError(
+            f"{path} has the part {row!r}",
+            f"a dataset and some of {', '.join(known)}",
+            "Correct it",
+        )
+    if row["dataset"] not in ("atlas", *TRIALS):
+        raise InputError(
+            f"{path} names the data set {row['dataset']!r}",
+            f"one of atlas, {', '.join(TRIALS)}",
+            "Check its name",
+        )
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+    if "data" in values:
+        values["data"] = beside / str(values["data"])
+    elif row["dataset"] != "atlas":
+        values["data"] = Path(row["dataset"])
+    return Part(**values)
+
+
+def cells(suite: Suite, together: tuple[str, ...], alone: tuple[str, ...]) -> list[Cell]:
+    """What is to be measured.
+
+    Args:
+        suite: The suite.
+        together: Methods of Atlas that share a gate's decisions, and are measured in one go.
+        alone: Its other methods.
+
+    Raises:
+        InputError: If a method is not known.
+    """
+    found = []
+    for part in suite.parts:
+        if part.dataset != "atlas":
+            found += [Cell(part, (), None, seed) for seed in part.seeds]
+            continue
+        wanted = part.methods or (*together, *alone)
+        if unknown := [m for m in wanted if m not in (*together, *alone)]:
+            raise InputError(
+                f"There is no method {unknown[0]!r}",
+                f"some of {', '.join(dict.fromkeys((*together, *alone)))}",
+                "Check its name",
+            )
+        shared = tuple(m for m in wanted if m in together)
+        groups = [shared] if shared else []
+        groups += [(m,) for m in wanted if m not in together]
+        found += [
+            Cell(part, group, n, seed)
+            for seed in part.seeds
+            for n in part.edits
+            for group in groups
+        ]
+    return found
+
+
+def run(todo: list[Cell], folder: Path, measure: Measure, progress: bool) -> list[Cell]:
+    """Measure what is not measured yet.
+
+    Args:
+        todo: Cells.
+        folder: For results, answers and what failed.
+        measure: Does it.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The cells that failed, now or before; remove their ``.failed`` files to try them again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for cell in watch(todo, "cells", progress):
+        result, why = folder / f"{cell.name}.json", folder / f"{cell.name}.failed"
+        if not result.exists() and not why.exists():
+            try:
+                measure(cell, result, folder / f"{cell.name}.jsonl")
+            except Exception as error:  # a cell that fails is a row that says so
+                what = {
+                    "dataset": cell.part.dataset,
+                    "methods": list(cell.methods),
+                    "edits": cell.edits,
+                    "error": f"{type(error).__name__}: {error}",
+                    "traceback": traceback.format_exc(),
+                }
+                why.write_text(json.dumps(what, indent=1) + "\n")
+        if why.exists():
+            failed.append(cell)
+    return failed

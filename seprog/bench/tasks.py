@@ -1,0 +1,52 @@
+"""The data sets that trials are run on, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from seprog.bench.counterfact import CounterFact, CounterFactBench
+from seprog.bench.fever import FactChecking
+from seprog.bench.leapofthought import LeapOfThought
+from seprog.bench.trials import Task, TrialBench
+from seprog.bench.zsre import ZsRE, ZsREBench
+from seprog.training.classifier import ClassifierTraining
+
+
+def _leapofthought(data: Path, threads: int, bf16: bool) -> Task:
+    return LeapOfThought(data, how=ClassifierTraining(threads=threads, bf16=bf16))
+
+
+def _fever(data: Path, threads: int, bf16: bool) -> Task:
+    return FactChecking(data, how=ClassifierTraining(threads=threads, bf16=bf16))
+
+
+def _counterfact(data: Path, threads: int, bf16: bool) -> Task:
+    config = CounterFactBench()
+    how = replace(config.model, threads=threads, bf16=bf16)
+    return CounterFact(data, replace(config, model=how))
+
+
+def _zsre(data: Path, threads: int, bf16: bool) -> Task:
+    config = ZsREBench()
+    return ZsRE(data, replace(config, model=replace(config.model, threads=threads, bf16=bf16)))
+
+
+TASKS: dict[str, Callable[[Path, int, bool], Task]] = {
+    "leapofthought": _leapofthought,
+    "fever": _fever,
+    "counterfact": _counterfact,
+    "zsre": _zsre,
+}
+"""Given a folder with the data, CPU threads and whether to multiply in bfloat16, a task."""
+
+
+def bench_of(seeds: tuple[int, ...], threads: int, bf16: bool) -> TrialBench:
+    """Trials with so many CPU threads."""
+    config = TrialBench(seeds=seeds)
+    return replace(
+        config,
+        generator=replace(config.generator, threads=threads),
+        gate=replace(config.gate, threads=threads, bf16=bf16),
+    )
