@@ -26,14 +26,16 @@ class Lab:
 
     Args:
         work: Folder for what is trained on the way.
+        data: Folder with a folder for each data set.
         threads: CPU threads.
         bf16: Train in bfloat16.
         progress: Whether to show progress bars.
     """
 
-    def __init__(self, work: Path, threads: int, bf16: bool, progress: bool) -> None:
+    def __init__(self, work: Path, data: Path, threads: int, bf16: bool, progress: bool) -> None:
         torch.set_num_threads(threads)
-        self.work, self.threads, self.bf16, self.progress = work, threads, bf16, progress
+        self.work, self.data = work, data
+        self.threads, self.bf16, self.progress = threads, bf16, progress
 
     @cached_property
     def editor(self) -> Editor:
@@ -49,8 +51,8 @@ class Lab:
         """Measure a cell, and write its result and answers."""
         name, seed = cell.part.dataset, cell.seed
         if cell.edits is None:
-            assert cell.part.data is not None
-            task = TASKS[name](cell.part.data, self.threads, self.bf16)
+            folder = cell.part.data or self.data / name
+            task = TASKS[name](folder, self.threads, self.bf16)
             how = bench_of((seed,), self.threads, self.bf16)
             trials.evaluate(task, name, self.work / name, how, out, answers, self.progress)
         elif set(cell.methods) <= set(TOGETHER):

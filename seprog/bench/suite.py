@@ -29,7 +29,7 @@ class Part:
 
     Args:
         dataset: Its name.
-        data: Its folder; ``None`` for Atlas, which brings its own.
+        data: Its folder; ``None``: of its name, beside those of the other data sets.
         methods: Of Atlas: which; empty means all of them.
         edits: Of Atlas: how many.
         seeds: Of edits and probes, or of generators and gates.
@@ -90,7 +90,7 @@ def load_suite(path: Path) -> Suite:
         InputError: If it is no suite; the message says what is wrong where.
     """
     if path.name == str(path) and path.name in ("atlas", *TRIALS):
-        return Suite((_part({"dataset": path.name}, path, path.parent),))
+        return Suite((Part(path.name),))
     try:
         rows = yaml.safe_load(path.read_text("utf-8"))["parts"]
     except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
@@ -116,11 +116,9 @@ def _part(row: Mapping[str, Any], path: Path, beside: Path) -> Part:
             f"one of atlas, {', '.join(TRIALS)}",
             "Check its name",
         )
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
     if "data" in values:
         values["data"] = beside / str(values["data"])
-    elif row["dataset"] != "atlas":
-        values["data"] = Path(row["dataset"])
     return Part(**values)
 
 

@@ -31,6 +31,9 @@ def run(
             metavar="DIR", help="Folder for results and answers; what is there stays as it is."
         ),
     ],
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder with a folder for each data set.")
+    ] = Path("data"),
     work: Work = Path("work"),
     threads: Threads = 1,
     bf16: Bf16 = True,
@@ -44,7 +47,7 @@ def run(
 
     todo = cells(found, TOGETHER, ALONE)
     show = sys.stderr.isatty()
-    failed = run_suite(todo, out, Lab(work, threads, bf16, show).measure, show)
+    failed = run_suite(todo, out, Lab(work, data, threads, bf16, show).measure, show)
     console().print(
         f"{len(todo) - len(failed)} of {len(todo)} cells measured. "
         f"Show them with: seprog bench report {out}",
