@@ -53,7 +53,8 @@ class Lab:
         if cell.edits is None:
             folder = cell.part.data or self.data / name
             task = TASKS[name](folder, self.threads, self.bf16)
-            how = bench_of((seed,), self.threads, self.bf16)
+            part = cell.part
+            how = bench_of((seed,), cell.methods, part.edits, self.threads, self.bf16)
             trials.evaluate(task, name, self.work / name, how, out, answers, self.progress)
         elif set(cell.methods) <= set(TOGETHER):
             sizes = [cell.edits]

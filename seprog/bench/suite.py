@@ -22,6 +22,9 @@ from seprog.errors import InputError
 TRIALS = ("leapofthought", "fever", "counterfact", "zsre")
 """Data sets that need a folder, and bring their own methods and numbers of edits."""
 
+ATLAS_EDITS = (1, 10, 100, 1000)
+"""How many edits Atlas is given unless a suite says otherwise."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -30,15 +33,15 @@ class Part:
     Args:
         dataset: Its name.
         data: Its folder; ``None``: of its name, beside those of the other data sets.
-        methods: Of Atlas: which; empty means all of them.
-        edits: Of Atlas: how many.
+        methods: Which; empty means all of them.
+        edits: How many at a time; empty means those that the data set is made for.
         seeds: Of edits and probes, or of generators and gates.
     """
 
     dataset: str
     data: Path | None = None
     methods: tuple[str, ...] = ()
-    edits: tuple[int, ...] = (1, 10, 100, 1000)
+    edits: tuple[int, ...] = ()
     seeds: tuple[int, ...] = (0,)
 
 
@@ -59,8 +62,8 @@ class Cell:
 
     Args:
         part: Where it belongs.
-        methods: Those that share what is costly; empty where the data set brings its own.
-        edits: How many; ``None`` where the data set says so.
+        methods: Those that share what is costly; empty means all that the data set has.
+        edits: How many; ``None`` where all that the part asks for share what is costly.
         seed: The seed.
     """
 
@@ -136,7 +139,7 @@ def cells(suite: Suite, together: tuple[str, ...], alone: tuple[str, ...]) -> li
     found = []
     for part in suite.parts:
         if part.dataset != "atlas":
-            found += [Cell(part, (), None, seed) for seed in part.seeds]
+            found += [Cell(part, part.methods, None, seed) for seed in part.seeds]
             continue
         wanted = part.methods or (*together, *alone)
         if unknown := [m for m in wanted if m not in (*together, *alone)]:
@@ -151,7 +154,7 @@ def cells(suite: Suite, together: tuple[str, ...], alone: tuple[str, ...]) -> li
         found += [
             Cell(part, group, n, seed)
             for seed in part.seeds
-            for n in part.edits
+            for n in part.edits or ATLAS_EDITS
             for group in groups
         ]
     return found

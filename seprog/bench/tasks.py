@@ -42,11 +42,18 @@ TASKS: dict[str, Callable[[Path, int, bool], Task]] = {
 """Given a folder with the data, CPU threads and whether to multiply in bfloat16, a task."""
 
 
-def bench_of(seeds: tuple[int, ...], threads: int, bf16: bool) -> TrialBench:
-    """Trials with so many CPU threads."""
-    config = TrialBench(seeds=seeds)
+def bench_of(
+    seeds: tuple[int, ...],
+    methods: tuple[str, ...],
+    edits: tuple[int, ...],
+    threads: int,
+    bf16: bool,
+) -> TrialBench:
+    """Trials of some methods (none named: all) with so many CPU threads."""
+    config = TrialBench(seeds=seeds, edits=edits)
     return replace(
         config,
+        methods=methods or config.methods,
         generator=replace(config.generator, threads=threads),
         gate=replace(config.gate, threads=threads, bf16=bf16),
     )

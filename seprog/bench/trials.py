@@ -22,6 +22,7 @@ from seprog.bench.metrics import Record, score
 from seprog.bench.progress import watch
 from seprog.bench.results import provenance, save
 from seprog.editor import Editor
+from seprog.errors import InputError
 from seprog.gate import ScopeGate
 from seprog.generator import SelfEncoder, VerbatimGenerator
 from seprog.lm import LanguageModel
@@ -53,11 +54,15 @@ class TrialBench:
 
     Args:
         seeds: Of generators, gates and draws.
+        methods: Which; names from ``METHODS``.
+        edits: Trials of so many edits at a time only; empty means all.
         generator: How generators are trained.
         gate: How gates are trained.
     """
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    methods: tuple[str, ...] = METHODS
+    edits: tuple[int, ...] = ()
     generator: GeneratorTraining = field(
         default_factory=lambda: GeneratorTraining(
             summary=8, steps=600, batch=64, lr=1e-3, keep=1.0, check_every=100
@@ -168,7 +173,14 @@ def evaluate(
 
     Returns:
         The result, as it is written to ``out``.
+
+    Raises:
+        InputError: If a method is not known.
     """
+    if unknown := [name for name in config.methods if name not in METHODS]:
+        raise InputError(
+            f"There is no method {unknown[0]!r}", f"some of {', '.join(METHODS)}", "Check its name"
+        )
     models = task.models(work)
     base = models.base
     said: dict[str, str] = {}
@@ -184,9 +196,12 @@ def evaluate(
         generator = _generator(task, base, work, replace(config.generator, seed=seed))
         gate = _gate(task, work, replace(config.gate, seed=seed))
         found: dict[tuple[str, int, str], list[Record]] = defaultdict(list)
-        for trial in watch(list(task.trials(seed, base_says)), f"seed {seed}", progress):
+        trials = [
+            t for t in task.trials(seed, base_says) if not config.edits or t.edits in config.edits
+        ]
+        for trial in watch(trials, f"seed {seed}", progress):
             own = base_says([q.text for q in trial.questions])
-            for record in _answers(trial, own, models, gate, generator):
+            for record in _answers(trial, own, models, gate, generator, config.methods):
                 found[trial.protocol, trial.edits, record.method].append(record)
         for (protocol, edits, method), records in found.items():
             where = {"protocol": protocol, "edits": edits, "method": method, "seed": seed}
@@ -256,11 +271,18 @@ def _answers(
     models: Models,
     gate: ScopeGate,
     generator: SelfEncoder,
+    methods: Sequence[str],
 ) -> Iterator[Record]:
-    """Every question of a trial, answered by every method."""
+    """Every question of a trial, answered by every method that there is a model for."""
     questions, base = trial.questions, models.base
     texts = [q.text for q in questions]
     inside = [i for i, q in enumerate(questions) if q.needed]
+    context = [" ".join([*questions[i].needed, texts[i]]) for i in inside]
+    statements = _statements(trial.memory)
+    editor = Editor(base, gate, generator, Memory(":memory:"))
+    editor.edit_many([{"statement": s} for s in statements])
+    decisions = editor.explain_many(texts)
+    fired = [tuple(e.statement for e in d.fired) for d in decisions]
 
     def oracle(replies: Sequence[str]) -> list[str]:
         """Replies in scope; out of it nothing is put before the base model."""
@@ -269,21 +291,25 @@ def _answers(
             found[i] = reply
         return found
 
-    context = [" ".join([*questions[i].needed, texts[i]]) for i in inside]
-    said = {"none": list(own), "in_context_oracle": oracle(replies(base, context))}
-    if models.reader is not None:
-        said["reader_oracle"] = oracle(replies(models.reader, context))
-    editor = Editor(base, gate, generator, Memory(":memory:"))
-    statements = _statements(trial.memory)
-    editor.edit_many([{"statement": s} for s in statements])
-    decisions = editor.explain_many(texts)
-    said["seprog"] = editor.answer(decisions)
-    said["verbatim"] = Editor(base, gate, VerbatimGenerator(base), editor.memory).answer(decisions)
-    fired = [tuple(e.statement for e in d.fired) for d in decisions]
-    single = dict(zip(statements, generator.prefixes([Edit(s) for s in statements]), strict=True))
-    right = [Prefix.join([single[s] for s in questions[i].needed]) for i in inside]
-    said["seprog_oracle"] = oracle(replies(base, [texts[i] for i in inside], right))
-    for name in (m for m in METHODS if m in said):
+    def right_prefixes() -> list[Prefix]:
+        made = generator.prefixes([Edit(s) for s in statements])
+        single = dict(zip(statements, made, strict=True))
+        return [Prefix.join([single[s] for s in questions[i].needed]) for i in inside]
+
+    verbatim = Editor(base, gate, VerbatimGenerator(base), editor.memory)
+    ways: dict[str, Callable[[], list[str]]] = {
+        "none": lambda: list(own),
+        "in_context_oracle": lambda: oracle(replies(base, context)),
+        "verbatim": lambda: verbatim.answer(decisions),
+        "seprog": lambda: editor.answer(decisions),
+        "seprog_oracle": lambda: oracle(
+            replies(base, [texts[i] for i in inside], right_prefixes())
+        ),
+    }
+    if (reader := models.reader) is not None:
+        ways["reader_oracle"] = lambda: oracle(replies(reader, context))
+    for name in (m for m in methods if m in ways):
+        said = ways[name]()
         for i, q in enumerate(questions):
             yield Record(
                 name,
@@ -292,7 +318,7 @@ def _answers(
                 q.kind,
                 q.text,
                 own[i] if q.answer is None else q.answer,
-                said[name][i],
+                said[i],
                 q.needed,
                 fired[i] if name in GATED else None,
             )

@@ -11,7 +11,7 @@ import typer
 from seprog.cli import common, options, trials
 from seprog.cli.output import console, example, print_json
 from seprog.cli.train import Threads
-from seprog.cli.trials import Answers, Json, Work
+from seprog.cli.trials import Answers, Json, Methods, Work
 from seprog.errors import InputError
 
 app = typer.Typer(help="Measure the whole system.")
@@ -45,14 +45,7 @@ def evaluate() -> None:
 )
 def atlas(
     edits: Edits = None,
-    methods: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="A method to compare; may be given several times.",
-            show_default="all of them",
-        ),
-    ] = None,
+    methods: Methods = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Of edits and probes.")] = 0,
     json: Json = None,
     answers: Answers = None,
@@ -83,14 +76,7 @@ def atlas(
 @app.command("peers", epilog=example("seprog eval peers --edits 100 --json peers.json"))
 def peers(
     edits: Edits = None,
-    methods: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="A method to tune and measure; may be given several times.",
-            show_default="all of them",
-        ),
-    ] = None,
+    methods: Methods = None,
     work: Work = Path("peers"),
     seed: Annotated[int, typer.Option(metavar="N", help="Of edits and probes.")] = 0,
     threads: Threads = 1,

@@ -23,6 +23,22 @@ Work = Annotated[
 Seeds = Annotated[
     int, typer.Option(min=1, max=10, metavar="N", help="Generators and gates to train.")
 ]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="A method to compare; may be given several times.",
+        show_default="all of them",
+    ),
+]
+Edits = Annotated[
+    list[int] | None,
+    typer.Option(
+        metavar="N",
+        help="Edits at a time; may be given several times.",
+        show_default="those the data set is made for",
+    ),
+]
 Json = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Write the result here; - prints it, without a table."),
@@ -82,6 +98,8 @@ def add_command(app: typer.Typer, name: str, data_set: DataSet) -> None:
     def measure(
         data: Data,
         work: Work,
+        methods: Methods = None,
+        edits: Edits = None,
         seeds: Seeds = data_set.seeds,
         threads: Threads = 1,
         bf16: Bf16 = True,
@@ -93,7 +111,9 @@ def add_command(app: typer.Typer, name: str, data_set: DataSet) -> None:
             from seprog.bench.trials import evaluate, table
 
             task = TASKS[name](data, threads, bf16)
-        config = bench_of(tuple(range(seeds)), threads, bf16)
+        config = bench_of(
+            tuple(range(seeds)), tuple(methods or ()), tuple(edits or ()), threads, bf16
+        )
         out = None if json == common.STDIN else json
         result = evaluate(task, name, work, config, out, answers, sys.stderr.isatty())
         if json == common.STDIN:

@@ -12,6 +12,7 @@ import pytest
 from seprog.bench import classifiers, trials
 from seprog.bench.leapofthought import LeapOfThought
 from seprog.bench.trials import METHODS, TrialBench, evaluate, summary, table
+from seprog.errors import InputError
 from seprog.training.classifier import ClassifierTraining
 from seprog.training.gate import GateTraining
 from seprog.training.generator import GeneratorTraining
@@ -58,6 +59,11 @@ def test_every_method_is_measured(tiny: None, tmp_path: Path) -> None:
     assert {p: p.stat().st_mtime_ns for p in work.rglob("*.safetensors")} == trained
     first = [r for r in result["results"] if r["seed"] == 0]
     assert again["results"] == first
+    only = replace(CONFIG, seeds=(0,), methods=("none", "seprog"), edits=(4,))
+    some = evaluate(task, "leapofthought", work, only)["results"]
+    assert some == [r for r in first if r["edits"] == 4 and r["method"] in ("none", "seprog")]
+    with pytest.raises(InputError, match="magic"):
+        evaluate(task, "leapofthought", work, replace(only, methods=("magic",)))
     assert table(result, "x").row_count == len(result["summary"])
 
 

@@ -23,6 +23,7 @@ parts:
     seeds: [0, 1]
   - dataset: fever
     data: claims
+    edits: [1]
     seeds: [4]
 """
 
@@ -30,7 +31,7 @@ parts:
 def test_a_suite_is_read_and_cut_into_cells(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(TEXT)
     suite = load_suite(tmp_path / "s.yaml")
-    assert suite.parts[1] == Part("fever", tmp_path / "claims", seeds=(4,))
+    assert suite.parts[1] == Part("fever", tmp_path / "claims", (), (1,), (4,))
     todo = cells(suite, ("none", "seprog"), ("ft",))
     names = [cell.name for cell in todo]
     assert names[:3] == ["atlas-none+seprog-1-s0", "atlas-ft-1-s0", "atlas-none+seprog-10-s0"]
@@ -114,4 +115,4 @@ def test_every_cell_goes_to_who_measures_it(
     who, (task, dataset, work, how, *rest) = calls[2]
     assert who == "trials" and task == (tmp_path / "data" / "fever", 1, False)
     assert (dataset, work, rest) == ("fever", tmp_path / "work" / "fever", [out, answers, False])
-    assert how.seeds == (4,)  # type: ignore[attr-defined]
+    assert (how.seeds, how.edits) == ((4,), (1,))  # type: ignore[attr-defined]
