@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from seprog.atlas.fiction import counterfact, invent, respelt
-from seprog.atlas.wording import say_fact, say_query
+from seprog.atlas.strange import strange_pieces
+from seprog.atlas.wording import content_words, say_fact, say_query
 from seprog.atlas.world import Fact, Query, Relation, Split, World
 from seprog.data.documents import Document, Piece
 
@@ -29,6 +30,7 @@ class Corpus:
         rng: Source of chance.
         open_book: Share of open-book documents (0 to 1).
         noise: Share of the phrasings that are scrambled (0 to 1).
+        strange: Share of the open-book documents in words that mean nothing (0 to 1).
         words: Words of which most of the invented names are made, so that every token is read
             and copied often; empty leaves the names as they are.
     """
@@ -37,6 +39,7 @@ class Corpus:
     rng: random.Random
     open_book: float = 0.2
     noise: float = 0.35
+    strange: float = 0.3
     words: Sequence[str] = ()
     closed: list[Query] = field(init=False)
     weights: list[float] = field(init=False)
@@ -75,6 +78,8 @@ class Corpus:
         """One to five statements, then queries, each on its own, most of them resting on them."""
         rng, world = self.rng, self.world
         facts = self._statements()
+        if rng.random() < self.strange:
+            return Document(strange_pieces(facts, self._lexicon(), rng.randint(4, 8), rng))
         edits = {f.key: f for f in facts}
         told = [say_fact(world, f, SPLIT, rng, asked=0.25, noise=self.noise / 2) for f in facts]
         rng.shuffle(told)
@@ -86,6 +91,10 @@ class Corpus:
                 pieces.append((self._ask(query), False))
                 pieces.append((outcome.answer + ".", True))
         return Document(pieces)
+
+    def _lexicon(self) -> Sequence[str]:
+        """Invented words, or those of the phrasings: a document's relations go by either."""
+        return self.words if self.words and self.rng.random() < 0.5 else content_words(self.world)
 
     def _statements(self) -> list[Fact]:
         rng, world = self.rng, self.world

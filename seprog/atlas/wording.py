@@ -149,6 +149,14 @@ def inversions(relation: Relation, split: Split) -> tuple[str, ...]:
     return _sayable(relation, [*listed, *made])
 
 
+@cache
+def content_words(world: World) -> tuple[str, ...]:
+    """Words of the training phrasings, those that carry no relation by themselves left out."""
+    texts = (p for r in world.relations.values() for p in (*framed(r), *r.phrasings["train"]))
+    words = (w for t in texts for w in re.findall(r"(?<!\{)\b[a-z]+\b(?!\})", t.lower()))
+    return tuple(dict.fromkeys(w for w in words if w not in FUNCTION_WORDS and len(w) > 1))
+
+
 def phrasings(
     relation: Relation, split: Split, rng: random.Random, asked: bool | None = None
 ) -> list[str]:

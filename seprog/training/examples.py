@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from seprog.atlas.scenario import Kind, Probe, Scenario, make_scenario
+from seprog.atlas.strange import strange_pieces
+from seprog.atlas.wording import content_words
 from seprog.atlas.world import Split, World
 from seprog.data.rows import read_rows
 from seprog.errors import InputError
@@ -28,6 +30,8 @@ MIX: dict[Kind, float] = {
 }
 """Share of each kind of prompt among the training examples."""
 
+STRANGE = 0.25
+"""Share of examples in words that mean nothing, lest prefixes be made for known phrasings only."""
 NOISE = 0.35
 """Share of scrambled phrasings among the training prompts, lest the few there are be learnt."""
 
@@ -55,7 +59,11 @@ def atlas_examples(
             by_kind.setdefault(probe.kind, []).append(probe)
         kinds = [k for k in MIX if k in by_kind]
         for kind in rng.choices(kinds, [MIX[k] for k in kinds], k=24):
-            yield _example(scenario, rng.choice(by_kind[kind]), rng)
+            if split == "train" and rng.random() < STRANGE:
+                lexicon = words if words and rng.random() < 0.5 else content_words(world)
+                yield _strange(scenario, lexicon, rng)
+            else:
+                yield _example(scenario, rng.choice(by_kind[kind]), rng)
 
 
 def _example(scenario: Scenario, probe: Probe, rng: random.Random) -> Example:
@@ -71,6 +79,13 @@ def _example(scenario: Scenario, probe: Probe, rng: random.Random) -> Example:
     rng.shuffle(chosen)
     statements = tuple(scenario.statement(f) for f in dict.fromkeys(chosen))
     return Example(statements, probe.prompt, probe.answer, probe.kind)
+
+
+def _strange(scenario: Scenario, lexicon: Sequence[str], rng: random.Random) -> Example:
+    """One to three edits in words that mean nothing, and a query about one of them."""
+    facts = rng.sample(list(scenario.facts.values()), rng.choice((1, 1, 1, 2, 3)))
+    *told, (prompt, _), (answer, _) = strange_pieces(facts, lexicon, 1, rng)
+    return Example(tuple(t for t, _ in told), prompt, answer.removesuffix("."), "strange")
 
 
 def file_examples(path: Path, rng: random.Random, held_out: bool) -> Iterator[Example]:
