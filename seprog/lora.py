@@ -42,6 +42,12 @@ class Lora(nn.Module):
                 self.up[key] = nn.Parameter(torch.zeros(fan_out, rank))
                 self._handles.append(layer.register_forward_hook(self._hook(key)))
 
+    @torch.no_grad()
+    def scale(self, share: float) -> None:
+        """Make the additions so many times as large."""
+        for up in self.up.values():
+            up.mul_(share)
+
     def detach(self) -> None:
         """Take the hooks off the model; the additions never count again."""
         while self._handles:

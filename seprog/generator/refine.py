@@ -1,8 +1,8 @@
 """Prefixes that do what they are for: tried on their edits, and put right where they fail.
 
-A generator meets phrasings and names that it never saw, and some prefixes do not take. Those few
-are moved by gradient descent until the frozen model gives the edit's answer to the edit's own
-prompt (Li and Liang 2021, "Prefix-Tuning", on a single example from a good start).
+A generator meets phrasings and names that it never saw, and some prefixes do not take, or just
+about. Those are moved by gradient descent until the frozen model surely gives the edit's answer to
+the edit's own prompt (Li and Liang 2021, "Prefix-Tuning", on one example from a good start).
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from seprog.types import Edit, Example, Prefix, PrefixBatch
 
 RATE = 0.03
 """Step size of Adam, relative to the root mean square of the keys or values of a layer."""
-ENOUGH = 0.1
-"""Loss per token of the answer at which a moved prefix takes surely enough."""
+ENOUGH = 0.03
+"""Loss per token of the answer at which a prefix takes surely enough. Those that just take are
+moved, too: they would fail in other words, or beside another edit."""
 
 
 def refined(
     lm: LanguageModel, edits: Sequence[Edit], prefixes: Sequence[Prefix], steps: int
 ) -> list[Prefix]:
-    """The prefixes; those moved with which the model does not give their edit's answer.
+    """The prefixes; those moved with which the model does not surely give their edit's answer.
 
     Args:
         lm: The base model.
@@ -50,8 +51,8 @@ def refined(
             asked = objective.ask(
                 PrefixBatch.stack([found[i] for i in part]), [examples[i] for i in part]
             )
-        for i, hit in zip(part, asked.hits(), strict=True):
-            if not hit:
+        for i, hit, loss in zip(part, asked.hits(), asked.losses().tolist(), strict=True):
+            if not hit or loss > ENOUGH:
                 found[i] = _moved(objective, found[i], examples[i], steps)
     return found
 

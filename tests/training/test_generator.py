@@ -20,6 +20,7 @@ from seprog.lm import CausalLM
 from seprog.training import generator as training
 from seprog.training.examples import atlas_examples
 from seprog.training.generator import (
+    SHARES,
     GeneratorTraining,
     check,
     sources,
@@ -146,7 +147,7 @@ def test_checks_count_per_kind(tiny_lm: CausalLM) -> None:
     [own] = tiny_lm.generate(["Who?"], [Prefix.join(generator.prefixes([Edit("No.")]))], 1)
     examples = [*answered(tiny_lm), Example(("No.",), "Where?", "nowhere at all", "far")]
     scores = check(Continuation(tiny_lm), generator, examples)
-    assert scores.keys() == {"example", "far", "all"}
+    assert scores.keys() == {"example", "far", "learn", "stay"}
     assert all(0 <= s <= 1 for s in scores.values()) and scores["far"] == 0.0
     assert isinstance(own, str)
 
@@ -187,7 +188,16 @@ def test_training_lowers_the_loss_and_writes_a_generator(
     assert loaded.fingerprint == trained.fingerprint
     assert len(loaded.prefixes([Edit("No.")])[0]) == 1 + 3 + 2  # BOS, text, summary
     rows = [json.loads(line) for line in (run / "log.jsonl").open()]
-    assert [r["step"] for r in rows] == [0, 0, 6, 12]
+    assert [r["step"] for r in rows] == [0, 0, 6, 12] + [12] * len(SHARES)
+    tried = {r["share"]: r["learn"] for r in rows[-len(SHARES) :]}
+    best = max(tried.values())
+    most = [share for share, learn in tried.items() if learn == best]
+    again = SelfEncoder.from_pretrained(run / "best", tiny_lm)
+    share = min(s for s, n in tried.items() if n >= best - (best * (1 - best) / 4) ** 0.5)
+    again.lora.scale(share)
+    assert share <= min(most)
+    for key, up in again.lora.up.items():
+        assert torch.allclose(up, trained.lora.up[key], rtol=1e-2, atol=1e-6)
     assert "example" in rows[0] and "learn" in rows[1] and "example" in rows[2]
 
 

@@ -94,7 +94,7 @@ def test_a_classifiers_generator_is_trained_and_loads(tmp_path: Path) -> None:
     before = {k: v.clone() for k, v in lm.model.state_dict().items()}
     trained = train_generator(lm, tmp_path / "out", tmp_path / "run", TINY, data)
     wanted = [Example(tuple(r["edits"]), r["prompt"], r["answer"]) for r in rows[::4]]
-    assert check(Classification(lm), trained, wanted)["all"] == 1.0
+    assert check(Classification(lm), trained, wanted)["learn"] == 1.0
     assert all(torch.equal(v, before[k]) for k, v in lm.model.state_dict().items())
     assert load_generator(tmp_path / "out", lm).fingerprint == trained.fingerprint
 
