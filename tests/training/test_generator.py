@@ -247,8 +247,8 @@ def test_a_killed_run_goes_on_where_it_was(
 def test_training_ends_early_once_nothing_gets_better(
     tiny_lm: CausalLM, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = iter([0.5, 0.4, 0.3, 0.9])
-    monkeypatch.setattr(training, "check", lambda *_: {"all": next(found)})
+    found = iter([0.5, 0.4, 0.3, *[0.5] * len(SHARES), 0.9])
+    monkeypatch.setattr(training, "check", lambda *_: {"learn": next(found)})
     config = GeneratorTraining(summary=2, rank=2, steps=9, batch=1, check_every=1, patience=2)
     kept = train_generator(tiny_lm, tmp_path / "out", tmp_path / "run", config, data)
     assert next(found) == 0.9

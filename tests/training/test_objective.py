@@ -141,4 +141,4 @@ def test_a_writers_generator_is_trained(tmp_path: Path) -> None:
     before = Translation(lm).losses(fresh, wanted)["learn"].item()
     how = replace(TINY, steps=30, check_every=10)
     trained = train_generator(lm, tmp_path / "out", tmp_path / "run", how, data)
-    assert Translation(lm).losses(trained, wanted)["learn"].item() < 0.8 * before
+    assert Translation(lm).losses(trained, wanted)["learn"].item() < 0.9 * before
