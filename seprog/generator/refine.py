@@ -31,7 +31,7 @@ def refined(
 
     Args:
         lm: The base model.
-        edits: One per prefix; those without ``prompt`` and ``target`` are passed over.
+        edits: One per prefix; those given as a sentence alone are passed over.
         prefixes: As generated.
         steps: At most, per prefix.
 
@@ -39,8 +39,8 @@ def refined(
         One prefix per edit. One that does not take after all steps comes back as it was.
     """
     found = list(prefixes)
-    known = [i for i, e in enumerate(edits) if e.prompt and e.target]
-    examples = {i: Example((), edits[i].prompt or "", edits[i].target) for i in known}
+    examples = {i: e for i, edit in enumerate(edits) if (e := _example(edit)) is not None}
+    known = list(examples)
     try:
         objective = objective_for(lm)
     except InputError:  # a head that gives no single answer
@@ -55,6 +55,14 @@ def refined(
             if not hit or loss > ENOUGH:
                 found[i] = _moved(objective, found[i], examples[i], steps)
     return found
+
+
+def _example(edit: Edit) -> Example | None:
+    """What an edit says of itself: its prompt and answer, or its sentence up to the object."""
+    if edit.prompt and edit.target:
+        return Example((), edit.prompt, edit.target)
+    before, found, _ = edit.statement.rpartition(edit.object or "\0")
+    return Example((), before.rstrip(), edit.object) if found and before.strip() else None
 
 
 @torch.enable_grad()

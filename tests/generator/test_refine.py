@@ -13,6 +13,7 @@ from seprog.generator import SelfEncoder, SelfEncoderConfig, load_generator
 from seprog.generator.objective import objective_for
 from seprog.generator.refine import refined
 from seprog.lm import CausalLM, EncoderModel, LanguageModel, Seq2SeqLM
+from seprog.memory import make_edit
 from seprog.types import Edit, Example, Prefix, PrefixBatch
 from tests.conftest import make_tokenizer
 from tests.lm.families import build_encoder, build_seq2seq
@@ -51,6 +52,13 @@ def test_what_fails_is_moved_until_it_takes(atlas: CausalLM) -> None:
     assert refined(atlas, [EDIT], [found], 100)[0] is found  # what takes stays
     assert all(torch.equal(v, before[k]) for k, v in atlas.model.state_dict().items())
     assert not any(p.requires_grad or p.grad is not None for p in atlas.model.parameters())
+
+
+def test_a_triple_is_tried_as_it_is_said(atlas: CausalLM) -> None:
+    triple = make_edit(subject="Australia", relation="capital", object="Milan")
+    [start] = atlas.capture_text([WRONG])
+    [found] = refined(atlas, [triple], [start], 100)
+    assert atlas.generate(["The capital of Australia is"], [found], 8)[0].strip() == "Milan."
 
 
 def test_what_cannot_be_tried_or_helped_stays(atlas: CausalLM) -> None:
