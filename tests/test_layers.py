@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 COLUMNS = (
     ("types", "errors", "batching", "lora", "atlas", "atlas.world"),
     ("lm", "memory", "text_encoder", "chat", "data", "atlas.fiction", "atlas.wording"),
+    ("atlas.strange",),
     ("generator", "gate", "atlas.exam", "atlas.corpus"),
     ("editor", "atlas.tokens", "atlas.scenario"),
     ("training",),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ def load_suite(path: Path) -> Suite:
     if path.name == str(path) and path.name in ("atlas", *TRIALS):
         return Suite((Part(path.name),))
     try:
-        rows = yaml.safe_load(path.read_text("utf-8"))["parts"]
+        rows = list(yaml.safe_load(path.read_text("utf-8"))["parts"])
     except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} is no suite ({type(error).__name__}: {error})",
@@ -105,7 +105,7 @@ def load_suite(path: Path) -> Suite:
     return Suite(tuple(_part(row, path, path.parent) for row in rows))
 
 
-def _part(row: Mapping[str, Any], path: Path, beside: Path) -> Part:
+def _part(row: Any, path: Path, beside: Path) -> Part:
     known = {f.name for f in fields(Part)}
     if not isinstance(row, dict) or not row.keys() <= known or "dataset" not in row:
         raise InputError(

@@ -236,6 +236,8 @@ def _generator(task: Task, base: LanguageModel, work: Path, how: GeneratorTraini
         return task.examples("train", random.Random(number)), list(islice(held, 512))
 
     name = f"generator-{how.seed}"
+    if (work / name / "generator.json").exists():
+        return SelfEncoder.from_pretrained(work / name, base)
     return train_generator(base, work / name, work / f"{name}.run", how, data)
 
 

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 @pytest.fixture
 def small_encoder(encoder_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever a bench or a gate's training takes the packaged encoder, it gets a tiny one."""
-    from seprog.bench import peers, trials
+    from seprog.bench import trials, workshop
     from seprog.text_encoder import TextEncoder
     from seprog.training import gate
 
-    for module in (trials, peers, gate):
+    for module in (trials, workshop, gate):
         monkeypatch.setattr(module, "TextEncoder", lambda: TextEncoder(encoder_folder))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from seprog.atlas.world import load_world
 from seprog.errors import InputError
-from seprog.training.examples import MIX, atlas_examples, file_examples
+from seprog.training.examples import MIX, STRANGE, atlas_examples, file_examples
 from seprog.types import Example
 
 WORLD = load_world()
@@ -32,7 +32,11 @@ def write(path: Path, count: int, **changes: object) -> Path:
 
 def test_atlas_examples_are_of_every_kind_in_their_proportion() -> None:
     examples = list(islice(atlas_examples(WORLD, "train", random.Random(0)), 24 * 25))
-    share = {k: sum(e.kind == k for e in examples) / len(examples) for k in MIX}
+    strange = [e for e in examples if e.kind == "strange"]
+    assert len(strange) / len(examples) == pytest.approx(STRANGE, abs=0.08)
+    assert all(e.answer and 1 <= len(e.edits) <= 3 for e in strange)
+    plain = [e for e in examples if e.kind != "strange"]
+    share = {k: sum(e.kind == k for e in plain) / len(plain) for k in MIX}
     assert sum(share.values()) == pytest.approx(1.0)
     assert all(share[k] == pytest.approx(MIX[k], abs=0.08) for k in MIX)
     assert sum(MIX.values()) == pytest.approx(1.0)
