@@ -114,7 +114,8 @@ def load(paths: Sequence[Path]) -> Report:
         rows[where] = {}
         for method, parts in methods.items():
             row = {name: f for name in SHARES if (f := _figure(parts, name))}
-            if mean := harmonic_mean([row[n].value for n in MEANS if n in row]):
+            mean = harmonic_mean([row[n].value for n in MEANS if n in row])
+            if mean is not None:
                 row["harmonic_mean"] = Figure(mean, mean, mean, min(f.n for f in row.values()))
             row |= {n: f for n in COSTS if (f := _figure(costs[where][method], n))}
             rows[where][method] = row
@@ -221,7 +222,8 @@ def cell(metric: str, figure: Figure | None) -> str:
 def heading(where: Where) -> str:
     """What a table is about, in words."""
     when = "scored after all edits" if where.when == "after_all" else "scored right after each edit"
-    return f"{where.dataset}, {where.protocol}, {where.edits:,} edits, {when}"
+    edits = "1 edit" if where.edits == 1 else f"{where.edits:,} edits"
+    return f"{where.dataset}, {where.protocol}, {edits}, {when}"
 
 
 def markdown(report: Report) -> str:

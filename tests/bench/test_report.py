@@ -102,6 +102,13 @@ def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
         load([path])
 
 
+def test_what_is_never_right_has_a_mean_too(tmp_path: Path) -> None:
+    report = load([write(tmp_path, [(0, record("none", 1, "rewrite", False))])])
+    [row] = report.rows.values()
+    assert row["none"]["harmonic_mean"].value == 0.0
+    assert "atlas, sequential, 1 edit, scored after all edits" in markdown(report)
+
+
 def test_harmonic_mean() -> None:
     assert harmonic_mean([0.5, 1.0]) == pytest.approx(2 / 3)
     assert harmonic_mean([0.0, 1.0]) == 0.0 and harmonic_mean([]) is None
