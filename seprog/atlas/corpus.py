@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from seprog.atlas.fiction import counterfact, invent, respelt
-from seprog.atlas.strange import strange_pieces
-from seprog.atlas.wording import content_words, say_fact, say_query
+from seprog.atlas.strange import lexicon, strange_pieces
+from seprog.atlas.wording import say_fact, say_query
 from seprog.atlas.world import Fact, Query, Relation, Split, World
 from seprog.data.documents import Document, Piece
 
@@ -79,7 +79,8 @@ class Corpus:
         rng, world = self.rng, self.world
         facts = self._statements()
         if rng.random() < self.strange:
-            return Document(strange_pieces(facts, self._lexicon(), rng.randint(4, 8), rng))
+            words = lexicon(world, self.words, rng)
+            return Document(strange_pieces(facts, words, rng.randint(4, 8), rng))
         edits = {f.key: f for f in facts}
         told = [say_fact(world, f, SPLIT, rng, asked=0.25, noise=self.noise / 2) for f in facts]
         rng.shuffle(told)
@@ -91,10 +92,6 @@ class Corpus:
                 pieces.append((self._ask(query), False))
                 pieces.append((outcome.answer + ".", True))
         return Document(pieces)
-
-    def _lexicon(self) -> Sequence[str]:
-        """Invented words, or those of the phrasings: a document's relations go by either."""
-        return self.words if self.words and self.rng.random() < 0.5 else content_words(self.world)
 
     def _statements(self) -> list[Fact]:
         rng, world = self.rng, self.world

@@ -12,9 +12,14 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from seprog.atlas.wording import FUNCTION_WORDS
-from seprog.atlas.world import Fact, fill, tidy
+from seprog.atlas.wording import FUNCTION_WORDS, content_words
+from seprog.atlas.world import Fact, World, fill, tidy
 from seprog.data.documents import Piece
+
+
+def lexicon(world: World, invented: Sequence[str], rng: random.Random) -> Sequence[str]:
+    """Where a document's words are drawn from: invented words, or those of the phrasings."""
+    return invented if invented and rng.random() < 0.5 else content_words(world)
 
 
 def strange_sentence(content: Sequence[str], name: str, rng: random.Random) -> str:
@@ -32,33 +37,33 @@ def strange_sentence(content: Sequence[str], name: str, rng: random.Random) -> s
 
 
 def strange_pieces(
-    facts: Sequence[Fact], lexicon: Sequence[str], queries: int, rng: random.Random
+    facts: Sequence[Fact], words: Sequence[str], queries: int, rng: random.Random
 ) -> list[Piece]:
     """Statements of the facts, then queries about them and about the names that they end in.
 
     Args:
         facts: One to a few, no two about the same thing.
-        lexicon: Where the words of each relation are drawn from.
+        words: Where those of each relation are drawn from; see ``lexicon``.
         queries: How many.
         rng: Source of chance.
 
     Returns:
         Texts, each with whether it is to be learnt.
     """
-    content = {f.relation: rng.sample(lexicon, rng.randint(1, 3)) for f in facts}
+    content = {f.relation: rng.sample(words, rng.randint(1, 3)) for f in facts}
     prompts = {f: fill(strange_sentence(content[f.relation], "{s}", rng), f.subject) for f in facts}
     ends = Counter((f.relation, f.object) for f in facts)
     pieces: list[Piece] = [(f"{prompts[f]} {f.object}.", False) for f in facts]
     rng.shuffle(pieces)
     for _ in range(queries):
         fact, kind = rng.choice(facts), rng.random()
-        words, answer = content[fact.relation], fact.object
+        told, answer = content[fact.relation], fact.object
         if kind < 0.3:
             prompt = prompts[fact]
         elif kind < 0.65 or ends[fact.relation, fact.object] > 1:
-            prompt = fill(strange_sentence(words, "{s}", rng), fact.subject)
+            prompt = fill(strange_sentence(told, "{s}", rng), fact.subject)
         else:
-            prompt = tidy(strange_sentence(words, fact.object, rng))
+            prompt = tidy(strange_sentence(told, fact.object, rng))
             answer = fact.subject
         pieces += [(prompt, False), (f"{answer}.", True)]
     return pieces

@@ -15,14 +15,13 @@ from rich.table import Table
 
 from seprog.atlas.scenario import Probe, Scenario, make_scenario
 from seprog.atlas.world import Fact, Split, load_world
-from seprog.bench.metrics import OUT_OF_SCOPE, Record, score
+from seprog.bench.metrics import COSTS, OUT_OF_SCOPE, SHARES, Record, score
 from seprog.bench.progress import watch
 from seprog.bench.results import provenance, save
 from seprog.editor import Editor
-from seprog.errors import InputError
 from seprog.generator import VerbatimGenerator
 from seprog.memory import Memory
-from seprog.methods.contract import LONGEST_ANSWER
+from seprog.methods.contract import LONGEST_ANSWER, require_known
 from seprog.types import Edit, GateDecision, PrefixBatch
 
 METHODS = ("none", "verbatim", "seprog", "in_context_oracle", "in_context_retrieved")
@@ -57,9 +56,7 @@ def evaluate(
     Raises:
         InputError: If a method is not known.
     """
-    for name in methods:
-        if name not in METHODS:
-            raise InputError(f"The method {name!r} came", f"one of {', '.join(METHODS)}", "")
+    require_known(methods, METHODS)
     results: list[dict[str, Any]] = []
     records: list[Record] = []
     for size in edits:
@@ -68,10 +65,37 @@ def evaluate(
             after = bench.records(name, "after_all", bench.probes, bench.decisions)
             early = bench.records(name, "right_after", bench.early_probes, bench.early_decisions)
             costs = bench.costs(name)
-            for when, part in (("after_all", after), ("right_after", early)):
-                metrics = score(part) | (costs if when == "after_all" else {})
-                results.append({"method": name, "edits": size, "when": when, "metrics": metrics})
-                records += part
+            results += entries(name, size, [*after, *early], costs)
+            records += [*after, *early]
+    return written(edits, methods, seed, results, records, out, answers)
+
+
+def entries(
+    method: str, edits: int, records: Sequence[Record], costs: dict[str, dict[str, float]]
+) -> list[dict[str, Any]]:
+    """A method's rows of a result: after all edits, with what they cost, and right after each."""
+    found = []
+    for when in ("after_all", "right_after"):
+        metrics = score([r for r in records if r.when == when])
+        metrics |= costs if when == "after_all" else {}
+        found.append({"method": method, "edits": edits, "when": when, "metrics": metrics})
+    return found
+
+
+def written(
+    edits: Sequence[int],
+    methods: Sequence[str],
+    seed: int,
+    results: Sequence[dict[str, Any]],
+    records: Sequence[Record],
+    out: Path | None,
+    answers: Path | None,
+    **more: Any,
+) -> dict[str, Any]:
+    """The result of so many edits by some methods, with more beside it, saved where it is wanted.
+
+    Edits come one after another in all of them.
+    """
     result = {
         "config": {
             "dataset": "atlas",
@@ -80,9 +104,11 @@ def evaluate(
             "seed": seed,
         },
         **provenance(),
-        "results": results,
+        **more,
+        "results": list(results),
     }
-    save(result, out, rows_of(records, seed), answers)
+    where = {"dataset": "atlas", "protocol": "sequential", "seed": seed}
+    save(result, out, [where | r.row() for r in records], answers)
     return result
 
 
@@ -113,12 +139,6 @@ def plan(size: int, seed: int, split: Split = "test") -> Plan:
         if f in chosen
     }
     return Plan(scenario, early, _probes(scenario, rng))
-
-
-def rows_of(records: Sequence[Record], seed: int) -> list[dict[str, Any]]:
-    """Answers as they are saved: edits come one after another in all of them."""
-    where = {"dataset": "atlas", "protocol": "sequential", "seed": seed}
-    return [where | r.row() for r in records]
 
 
 class _Bench:
@@ -277,12 +297,6 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     return {"value": statistics.median(ordered), "low": low, "high": high, "n": len(ordered)}
 
 
-COLUMNS = (
-    "rewrite paraphrase entailed composed near_miss far far_bitwise false_fire false_change "
-    "fired_rightly ms_per_edit query_ratio_in_scope query_ratio_out_of_scope bytes_per_edit"
-).split()
-
-
 def table(result: dict[str, Any]) -> Table:
     """The result as people read it: a row per measure, a column per method; shares in per cent."""
     methods = result["config"]["methods"]
@@ -295,7 +309,7 @@ def table(result: dict[str, Any]) -> Table:
             for r in result["results"]
             if r["edits"] == size and r["when"] == "after_all"
         }
-        for metric in COLUMNS:
+        for metric in (*SHARES, *COSTS):
             cells = [_cell(metric, rows[name].get(metric)) for name in methods]
             if any(cells):
                 view.add_row(str(size), metric.replace("_", " "), *cells)

@@ -56,9 +56,9 @@ class Lab:
             part = cell.part
             how = bench_of((seed,), cell.methods, part.edits, self.threads, self.bf16)
             trials.evaluate(task, name, self.work / name, how, out, answers, self.progress)
-        elif set(cell.methods) <= set(TOGETHER):
-            sizes = [cell.edits]
+            return
+        sizes = [cell.edits]
+        if set(cell.methods) <= set(TOGETHER):
             atlas.evaluate(self.editor, sizes, cell.methods, seed, out, answers, self.progress)
         else:
-            sizes = [cell.edits]
             peers.evaluate(self.workshop, sizes, cell.methods, seed, out, answers, self.progress)

@@ -20,6 +20,18 @@ from seprog.gate import wilson
 
 IN_SCOPE = ("rewrite", "paraphrase", "entailed")
 OUT_OF_SCOPE = ("near_miss", "far")
+SHARES = (
+    *IN_SCOPE,
+    "composed",
+    *OUT_OF_SCOPE,
+    "far_bitwise",
+    "false_fire",
+    "false_change",
+    "fired_rightly",
+)
+"""What ``score`` finds, in the order of the tables."""
+COSTS = ("ms_per_edit", "query_ratio_in_scope", "query_ratio_out_of_scope", "bytes_per_edit")
+"""What is measured beside the answers."""
 
 
 @dataclass(frozen=True)

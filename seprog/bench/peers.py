@@ -20,12 +20,10 @@ import torch
 from torch import Tensor
 
 from seprog.atlas.scenario import Probe
-from seprog.bench.atlas import Plan, plan, rows_of
+from seprog.bench.atlas import Plan, entries, plan, written
 from seprog.bench.metrics import OUT_OF_SCOPE, Record, score
 from seprog.bench.progress import watch
-from seprog.bench.results import provenance, save
 from seprog.bench.workshop import Workshop, request_of
-from seprog.errors import InputError
 from seprog.methods import (
     FT,
     FTL,
@@ -43,6 +41,7 @@ from seprog.methods import (
     LoRA,
     Nothing,
 )
+from seprog.methods.contract import require_known
 
 BUDGET = 12
 """Settings that are tried for each method, at most."""
@@ -165,10 +164,7 @@ def evaluate(
     Raises:
         InputError: If a method is not known.
     """
-    if unknown := [name for name in methods if name not in PEERS]:
-        raise InputError(
-            f"There is no method {unknown[0]!r}", f"some of {', '.join(PEERS)}", "Check its name"
-        )
+    require_known(methods, PEERS)
     tuned = {name: _tune(workshop, name, progress) for name in methods}
     results: list[dict[str, Any]] = []
     records: list[Record] = []
@@ -177,24 +173,9 @@ def evaluate(
         for name in methods:
             method = PEERS[name].make(workshop, tuned[name]["chosen"])
             found, costs = run(method, PEERS[name].at_once, what, progress)
-            for when in ("after_all", "right_after"):
-                part = [r for r in found if r.when == when]
-                metrics = score(part) | (costs if when == "after_all" else {})
-                results.append({"method": name, "edits": size, "when": when, "metrics": metrics})
+            results += entries(name, size, found, costs)
             records += found
-    result = {
-        "config": {
-            "dataset": "atlas",
-            "edits": list(edits),
-            "methods": list(methods),
-            "seed": seed,
-        },
-        **provenance(),
-        "tuning": tuned,
-        "results": results,
-    }
-    save(result, out, rows_of(records, seed), answers)
-    return result
+    return written(edits, methods, seed, results, records, out, answers, tuning=tuned)
 
 
 def _tune(workshop: Workshop, name: str, progress: bool) -> dict[str, Any]:

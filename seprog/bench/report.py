@@ -15,23 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seprog.bench.metrics import Record, score
+from seprog.bench.metrics import COSTS, SHARES, Record, score
 from seprog.bench.trials import interval
 from seprog.errors import InputError
 
-SHARES = (
-    "rewrite",
-    "paraphrase",
-    "entailed",
-    "composed",
-    "near_miss",
-    "far",
-    "far_bitwise",
-    "false_fire",
-    "false_change",
-    "fired_rightly",
-)
-COSTS = ("ms_per_edit", "bytes_per_edit", "query_ratio_in_scope", "query_ratio_out_of_scope")
 MEANS = ("rewrite", "paraphrase", "entailed", "near_miss", "far")
 """What the harmonic mean is over, as far as it was measured."""
 
@@ -139,8 +126,8 @@ def harmonic_mean(shares: Sequence[float]) -> float | None:
 def _result(path: Path) -> dict[str, Any]:
     try:
         result = json.loads(path.read_text("utf-8"))
-        kept = {name: result[name] for name in ("config", "versions", "commit", "results")}
-        return {**kept, "answers": result["answers"]}
+        names = ("config", "versions", "commit", "results", "answers")
+        return {name: result[name] for name in names}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} is no result ({type(error).__name__}: {error})",
@@ -149,9 +136,9 @@ def _result(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _where(row_of: Mapping[str, Any], row: Mapping[str, Any]) -> Where:
+def _where(result: Mapping[str, Any], row: Mapping[str, Any]) -> Where:
     return Where(
-        row_of["config"]["dataset"],
+        result["config"]["dataset"],
         row.get("protocol", "sequential"),
         row["edits"],
         row.get("when", "after_all"),

@@ -18,6 +18,7 @@ import yaml
 
 from seprog.bench.progress import watch
 from seprog.errors import InputError
+from seprog.methods.contract import require_known
 
 TRIALS = ("leapofthought", "fever", "counterfact", "zsre")
 """Data sets that need a folder, and bring their own methods and numbers of edits."""
@@ -102,10 +103,10 @@ def load_suite(path: Path) -> Suite:
             f"a YAML file with a list of parts, or one of atlas, {', '.join(TRIALS)}",
             "See benchmarks/suites for examples",
         ) from error
-    return Suite(tuple(_part(row, path, path.parent) for row in rows))
+    return Suite(tuple(_part(row, path) for row in rows))
 
 
-def _part(row: Any, path: Path, beside: Path) -> Part:
+def _part(row: Any, path: Path) -> Part:
     known = {f.name for f in fields(Part)}
     if not isinstance(row, dict) or not row.keys() <= known or "dataset" not in row:
         raise InputError(
@@ -121,7 +122,7 @@ def _part(row: Any, path: Path, beside: Path) -> Part:
         )
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
     if "data" in values:
-        values["data"] = beside / str(values["data"])
+        values["data"] = path.parent / str(values["data"])
     return Part(**values)
 
 
@@ -142,12 +143,7 @@ def cells(suite: Suite, together: tuple[str, ...], alone: tuple[str, ...]) -> li
             found += [Cell(part, part.methods, None, seed) for seed in part.seeds]
             continue
         wanted = part.methods or (*together, *alone)
-        if unknown := [m for m in wanted if m not in (*together, *alone)]:
-            raise InputError(
-                f"There is no method {unknown[0]!r}",
-                f"some of {', '.join(dict.fromkeys((*together, *alone)))}",
-                "Check its name",
-            )
+        require_known(wanted, (*together, *alone))
         shared = tuple(m for m in wanted if m in together)
         groups = [shared] if shared else []
         groups += [(m,) for m in wanted if m not in together]

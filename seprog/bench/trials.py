@@ -22,11 +22,11 @@ from seprog.bench.metrics import Record, score
 from seprog.bench.progress import watch
 from seprog.bench.results import provenance, save
 from seprog.editor import Editor
-from seprog.errors import InputError
 from seprog.gate import ScopeGate
 from seprog.generator import SelfEncoder, VerbatimGenerator
 from seprog.lm import LanguageModel
 from seprog.memory import Memory
+from seprog.methods.contract import require_known
 from seprog.text_encoder import TextEncoder
 from seprog.training.gate import GateTraining, calibrate, train_gate
 from seprog.training.generator import GeneratorTraining, train_generator
@@ -177,10 +177,7 @@ def evaluate(
     Raises:
         InputError: If a method is not known.
     """
-    if unknown := [name for name in config.methods if name not in METHODS]:
-        raise InputError(
-            f"There is no method {unknown[0]!r}", f"some of {', '.join(METHODS)}", "Check its name"
-        )
+    require_known(config.methods, METHODS)
     models = task.models(work)
     base = models.base
     said: dict[str, str] = {}

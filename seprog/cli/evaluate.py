@@ -58,12 +58,10 @@ def atlas(
     sizes = _sizes(edits)
     from seprog.bench.atlas import METHODS, table
     from seprog.bench.atlas import evaluate as measure
+    from seprog.methods.contract import require_known
 
     chosen = methods or list(METHODS)
-    if unknown := [name for name in chosen if name not in METHODS]:
-        raise InputError(
-            f"There is no method {unknown[0]!r}", f"some of {', '.join(METHODS)}", "Check its name"
-        )
+    require_known(chosen, METHODS)  # before the model is loaded
     editor = common.open_editor(None, model, generator, gate, device=device)
     out = None if json == common.STDIN else json
     result = measure(editor, sizes, chosen, seed, out, answers, sys.stderr.isatty())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
@@ -16,6 +16,20 @@ from seprog.types import Edit
 
 LONGEST_ANSWER = 16
 """Tokens of an answer, at most."""
+
+
+def require_known(names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse names of methods that are not among those known.
+
+    Raises:
+        InputError: If one is not.
+    """
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"There is no method {name!r}", f"some of {', '.join(known)}", "Check its name"
+            )
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from seprog.atlas.scenario import Kind, Probe, Scenario, make_scenario
-from seprog.atlas.strange import strange_pieces
-from seprog.atlas.wording import content_words
+from seprog.atlas.strange import lexicon, strange_pieces
 from seprog.atlas.world import Split, World
 from seprog.data.rows import read_rows
 from seprog.errors import InputError
@@ -60,8 +59,7 @@ def atlas_examples(
         kinds = [k for k in MIX if k in by_kind]
         for kind in rng.choices(kinds, [MIX[k] for k in kinds], k=24):
             if split == "train" and rng.random() < STRANGE:
-                lexicon = words if words and rng.random() < 0.5 else content_words(world)
-                yield _strange(scenario, lexicon, rng)
+                yield _strange(scenario, lexicon(world, words, rng), rng)
             else:
                 yield _example(scenario, rng.choice(by_kind[kind]), rng)
 
@@ -81,10 +79,10 @@ def _example(scenario: Scenario, probe: Probe, rng: random.Random) -> Example:
     return Example(statements, probe.prompt, probe.answer, probe.kind)
 
 
-def _strange(scenario: Scenario, lexicon: Sequence[str], rng: random.Random) -> Example:
+def _strange(scenario: Scenario, words: Sequence[str], rng: random.Random) -> Example:
     """One to three edits in words that mean nothing, and a query about one of them."""
     facts = rng.sample(list(scenario.facts.values()), rng.choice((1, 1, 1, 2, 3)))
-    *told, (prompt, _), (answer, _) = strange_pieces(facts, lexicon, 1, rng)
+    *told, (prompt, _), (answer, _) = strange_pieces(facts, words, 1, rng)
     return Example(tuple(t for t, _ in told), prompt, answer.removesuffix("."), "strange")
 
 

@@ -183,6 +183,7 @@ def train_generator(
                 generator.save_pretrained(kept)
             if stale >= config.patience:
                 break
+    generator.lora.detach()  # its hooks would be run through ever after
     return _shrunk(lm, objective, kept, held_out, out, run)
 
 
@@ -200,10 +201,15 @@ def _shrunk(
     fine-tuning of zero-shot models"); the smallest share within a standard error of the best is
     taken (Breiman et al. 1984, "Classification and Regression Trees", section 3.4.3).
     """
+
+    def at(share: float) -> SelfEncoder:
+        generator = SelfEncoder.from_pretrained(kept, lm)
+        generator.lora.scale(share)
+        return generator
+
     found: dict[float, float] = {}
     for share in SHARES:
-        trial = SelfEncoder.from_pretrained(kept, lm)
-        trial.lora.scale(share)
+        trial = at(share)
         scores = check(objective, trial, held_out)
         trial.lora.detach()
         run.report(run.steps, share=share, **scores)
@@ -211,8 +217,7 @@ def _shrunk(
     best = max(found.values())
     count = sum(not e.keep for e in held_out) or len(held_out)
     enough = best - (best * (1 - best) / count) ** 0.5
-    chosen = min(share for share, learn in found.items() if learn >= enough)
-    generator = SelfEncoder.from_pretrained(kept, lm)
-    generator.lora.scale(chosen)
-    generator.save_pretrained(out)
+    best_one = at(min(share for share, learn in found.items() if learn >= enough))
+    best_one.save_pretrained(out)
+    best_one.lora.detach()
     return SelfEncoder.from_pretrained(out, lm)
