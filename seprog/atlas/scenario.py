@@ -18,7 +18,16 @@ from seprog.atlas.fiction import NAMERS, counterfact, invent, respelt, split_ent
 from seprog.atlas.wording import held_out, phrasings, say_query, scramble
 from seprog.atlas.world import Fact, Key, Query, Split, World, fill
 
-Kind = Literal["rewrite", "paraphrase", "entailed", "composed", "near_miss", "far"]
+Kind = Literal[
+    "rewrite",
+    "paraphrase",
+    "entailed",
+    "composed",
+    "near_miss",
+    "far",
+    "superseded",
+    "forgotten",
+]
 KINDS: tuple[Kind, ...] = ("rewrite", "paraphrase", "entailed", "composed", "near_miss", "far")
 
 
@@ -69,7 +78,7 @@ class Scenario:
         for fact in facts if facts is not None else list(self.facts.values()):
             own = Query(fact.subject, (fact.relation,))
             yield Probe("rewrite", self.prompts[fact], fact.object, (fact,))
-            prompt = self._say(own, rng, avoid=self.prompts[fact])
+            prompt = self.say(own, rng, avoid=self.prompts[fact])
             yield Probe("paraphrase", prompt, fact.object, (fact,))
             yield from self._entailed(fact, rng)
 
@@ -81,7 +90,7 @@ class Scenario:
         for query in options:
             outcome = self.world.answer(query, self.facts)
             if outcome is not None and outcome.used == (fact,):
-                prompt = self._say(query, rng)
+                prompt = self.say(query, rng)
                 yield Probe("entailed", prompt, outcome.answer, (fact,))
                 return
 
@@ -92,7 +101,7 @@ class Scenario:
             query = walk_query(self.world, chain[0].subject, [f.relation for f in chain[:length]])
             outcome = self.world.answer(query, self.facts)
             if outcome is not None and outcome.used == chain[:length]:
-                prompt = self._say(query, rng)
+                prompt = self.say(query, rng)
                 yield Probe("composed", prompt, outcome.answer, outcome.used)
 
     def near_misses(self, rng: random.Random, facts: Sequence[Fact]) -> Iterator[Probe]:
@@ -107,22 +116,23 @@ class Scenario:
                 query = Query(fact.subject, (rng.choice(others),))
             else:
                 query = Query(self._other_subject(fact, rng), (fact.relation,))
-            if not self._touches(query):
-                yield Probe("near_miss", self._say(query, rng), None)
+            if not self.touches(query):
+                yield Probe("near_miss", self.say(query, rng), None)
 
     def far(self, rng: random.Random, count: int) -> Iterator[Probe]:
         """What the tables say about other things."""
         pool = closed_book_queries(self.world)
         while count > 0:
             query = rng.choice(pool)
-            if not self._touches(query):
+            if not self.touches(query):
                 count -= 1
-                yield Probe("far", self._say(query, rng), None)
+                yield Probe("far", self.say(query, rng), None)
 
-    def _say(self, query: Query, rng: random.Random, avoid: str | None = None) -> str:
+    def say(self, query: Query, rng: random.Random, avoid: str | None = None) -> str:
+        """A query in the split's words, other ones than those to avoid."""
         return say_query(self.world, query, self.split, rng, avoid, self.noise)
 
-    def _touches(self, query: Query) -> bool:
+    def touches(self, query: Query) -> bool:
         """Whether any edit bears on the query or on what the query is nearly about."""
         if (query.path[0], query.start) in self.facts:
             return True

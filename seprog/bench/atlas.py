@@ -7,14 +7,18 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.table import Table
+from torch import Tensor
 
 from seprog.atlas.scenario import Probe, Scenario, make_scenario
 from seprog.atlas.world import Fact, Split, load_world
+from seprog.bench.changes import Changes, draw_changes
+from seprog.bench.meters import PeakMemory, flops, perplexity
 from seprog.bench.metrics import COSTS, OUT_OF_SCOPE, SHARES, Record, score
 from seprog.bench.progress import watch
 from seprog.bench.results import provenance, save
@@ -26,6 +30,8 @@ from seprog.types import Edit, GateDecision, PrefixBatch
 
 METHODS = ("none", "verbatim", "seprog", "in_context_oracle", "in_context_retrieved")
 GATED = ("verbatim", "seprog", "in_context_retrieved")
+TRIED = 10
+"""Edits whose arithmetic and memory is measured, and queries that are answered for it."""
 RIGHT_AFTER = 60
 """Edits, spread over the sequence, whose probes are also scored right after the edit."""
 
@@ -61,21 +67,25 @@ def evaluate(
     records: list[Record] = []
     for size in edits:
         bench = _Bench(editor, size, seed, progress)
+        found = {
+            n: bench.records(n, "after_all") + bench.records(n, "right_after") for n in methods
+        }
+        costs = {name: bench.costs(name) for name in methods}
+        bench.change()
         for name in methods:
-            after = bench.records(name, "after_all", bench.probes, bench.decisions)
-            early = bench.records(name, "right_after", bench.early_probes, bench.early_decisions)
-            costs = bench.costs(name)
-            results += entries(name, size, [*after, *early], costs)
-            records += [*after, *early]
+            for when in ("right_after", "after_changes"):
+                found[name] += bench.records(name, when)
+            results += entries(name, size, found[name], costs[name])
+            records += found[name]
     return written(edits, methods, seed, results, records, out, answers)
 
 
 def entries(
     method: str, edits: int, records: Sequence[Record], costs: dict[str, dict[str, float]]
 ) -> list[dict[str, Any]]:
-    """A method's rows of a result: after all edits, with what they cost, and right after each."""
+    """A method's rows of a result, by when was asked; what edits cost stands with ``after_all``."""
     found = []
-    for when in ("after_all", "right_after"):
+    for when in ("after_all", "right_after", "after_changes"):
         metrics = score([r for r in records if r.when == when])
         metrics |= costs if when == "after_all" else {}
         found.append({"method": method, "edits": edits, "when": when, "metrics": metrics})
@@ -120,11 +130,34 @@ class Plan:
         scenario: The edits.
         early: Some of them, in order, each with probes to ask right after it.
         probes: To ask after all edits.
+        changes: What becomes of some edits then.
     """
 
     scenario: Scenario
     early: dict[Fact, list[Probe]]
     probes: list[Probe]
+    changes: Changes
+
+    @cached_property
+    def _places(self) -> dict[Fact, int]:
+        return {fact: i for i, fact in enumerate(self.scenario.facts.values())}
+
+    def age(self, probe: Probe) -> int | None:
+        """Edits written after the newest one that a probe asked after all edits rests on."""
+        if not probe.used:
+            return None
+        return len(self._places) - 1 - max(self._places[fact] for fact in probe.used)
+
+    def aside(self, said: Sequence[str]) -> list[tuple[str, str]]:
+        """Text that no edit bears on: far probes, and what the base model says to them.
+
+        Args:
+            said: The base model's answers to ``probes``.
+        """
+        far = [
+            (p.prompt, a) for p, a in zip(self.probes, said, strict=True) if p.kind == "far" and a
+        ]
+        return far[:100]
 
 
 def plan(size: int, seed: int, split: Split = "test") -> Plan:
@@ -138,7 +171,18 @@ def plan(size: int, seed: int, split: Split = "test") -> Plan:
         for f in facts
         if f in chosen
     }
-    return Plan(scenario, early, _probes(scenario, rng))
+    probes = _probes(scenario, rng)
+    changes = draw_changes(scenario, random.Random(f"changes {seed} {size}"))
+    return Plan(scenario, early, probes, changes)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Probes, what the gate decides about them, and what the base model says."""
+
+    probes: Sequence[Probe]
+    decisions: Sequence[GateDecision]
+    base: list[str]
 
 
 class _Bench:
@@ -147,22 +191,21 @@ class _Bench:
     def __init__(self, editor: Editor, size: int, seed: int, progress: bool) -> None:
         self.size, self.progress = size, progress
         self.plan = plan(size, seed)
-        self.scenario, self.probes = self.plan.scenario, self.plan.probes
+        self.scenario = self.plan.scenario
         self.editor = Editor(editor.lm, editor.gate, editor.generator, Memory(":memory:"))
         self.verbatim = Editor(
             editor.lm, editor.gate, VerbatimGenerator(editor.lm), self.editor.memory
         )
         self.stored: dict[Fact, Edit] = {}
-        self.early_probes: list[Probe] = []
-        self.early_decisions: list[GateDecision] = []
         self.edit_ms: list[float] = []
-        self._write()
-        self.decisions = self._decide(self.probes)
-        self.base = self._base([p.prompt for p in self.probes])
-        self.early_base = self._base([p.prompt for p in self.early_probes])
+        self.asked: dict[str, _Asked] = {}
+        self._ask("right_after", *self._write())
+        self._ask("after_all", self.plan.probes)
 
-    def _write(self) -> None:
+    def _write(self) -> tuple[list[Probe], list[GateDecision]]:
         """Store the edits one after another; after some of them, ask about the last."""
+        early: list[Probe] = []
+        decisions: list[GateDecision] = []
         for fact in watch(list(self.scenario.facts.values()), f"{self.size} edits", self.progress):
             start = time.perf_counter()
             edit = self.editor.edit(prompt=self.scenario.prompts[fact], target=fact.object)
@@ -170,8 +213,25 @@ class _Bench:
             self.edit_ms.append(1000 * (time.perf_counter() - start))
             self.stored[fact] = edit
             if probes := self.plan.early.get(fact, []):
-                self.early_probes += probes
-                self.early_decisions += self.editor.explain_many([p.prompt for p in probes])
+                early += probes
+                decisions += self.editor.explain_many([p.prompt for p in probes])
+        return early, decisions
+
+    def change(self) -> None:
+        """Replace some edits and take others back."""
+        changes = self.plan.changes
+        for new in changes.replaced.values():
+            self.editor.edit(prompt=self.scenario.prompts[new], target=new.object)
+        for fact in changes.taken:
+            if self.editor.memory.get(self.stored[fact].id).active:
+                self.editor.forget(self.stored[fact].id)
+        self._ask("after_changes", changes.probes)
+
+    def _ask(
+        self, when: str, probes: Sequence[Probe], decisions: Sequence[GateDecision] | None = None
+    ) -> None:
+        decided = self._decide(probes) if decisions is None else decisions
+        self.asked[when] = _Asked(probes, decided, self._base([p.prompt for p in probes]))
 
     def _decide(self, probes: Sequence[Probe]) -> list[GateDecision]:
         found: list[GateDecision] = []
@@ -185,13 +245,11 @@ class _Bench:
         nothing = [GateDecision(p, 1.0) for p in prompts]
         return self.editor.answer(nothing, LONGEST_ANSWER)
 
-    def records(
-        self, method: str, when: str, probes: Sequence[Probe], decisions: Sequence[GateDecision]
-    ) -> list[Record]:
-        """Every probe answered by a method."""
-        base = self.base if when == "after_all" else self.early_base
-        answers = self._answers(method, probes, decisions, base)
-        same = self._bitwise(method, probes, decisions) if when == "after_all" else {}
+    def records(self, method: str, when: str) -> list[Record]:
+        """Every probe that is asked then, answered by a method."""
+        asked, last = self.asked[when], when == "after_all"
+        answers = self._answers(method, asked)
+        same = self._bitwise(method, asked.probes, asked.decisions) if last else {}
         return [
             Record(
                 method,
@@ -199,32 +257,27 @@ class _Bench:
                 when,
                 probe.kind,
                 probe.prompt,
-                base[i] if probe.answer is None else probe.answer,
+                asked.base[i] if probe.answer is None else probe.answer,
                 answers[i],
                 tuple(self.scenario.statement(f) for f in probe.used),
                 tuple(e.statement for e in decision.fired) if method in GATED else None,
                 same.get(i),
+                self.plan.age(probe) if last else None,
             )
-            for i, (probe, decision) in enumerate(zip(probes, decisions, strict=True))
+            for i, (probe, decision) in enumerate(zip(asked.probes, asked.decisions, strict=True))
         ]
 
-    def _answers(
-        self,
-        method: str,
-        probes: Sequence[Probe],
-        decisions: Sequence[GateDecision],
-        base: list[str],
-    ) -> list[str]:
+    def _answers(self, method: str, asked: _Asked) -> list[str]:
         if method == "none":
-            return base
+            return asked.base
         if method in ("seprog", "verbatim"):
-            return self._editor(method).answer(decisions, LONGEST_ANSWER)
+            return self._editor(method).answer(asked.decisions, LONGEST_ANSWER)
         if method == "in_context_oracle":
-            told = [[self.scenario.statement(f) for f in p.used] for p in probes]
+            told = [[self.scenario.statement(f) for f in p.used] for p in asked.probes]
         else:
-            told = [[e.statement for e in d.fired] for d in decisions]
+            told = [[e.statement for e in d.fired] for d in asked.decisions]
         return self._base(
-            [" ".join([*texts, p.prompt]) for texts, p in zip(told, probes, strict=True)]
+            [" ".join([*texts, p.prompt]) for texts, p in zip(told, asked.probes, strict=True)]
         )
 
     def _editor(self, method: str) -> Editor:
@@ -253,9 +306,10 @@ class _Bench:
         return same
 
     def costs(self, method: str) -> dict[str, dict[str, float]]:
-        """Time per edit, bytes per edit, and time per query relative to the base model."""
+        """What edits and queries cost, and how well text at large is still expected."""
         if method not in ("seprog", "verbatim"):
             return {}
+        probes = self.plan.probes
         editor, memory = self._editor(method), self.editor.memory
         editor.cached_prefixes(list(self.stored.values()))
         size = memory.prefix_bytes(editor.generator.fingerprint) / len(self.stored)
@@ -263,10 +317,41 @@ class _Bench:
         if method == "seprog":
             found["ms_per_edit"] = _spread(self.edit_ms)
         for name, inside in (("in_scope", True), ("out_of_scope", False)):
-            pool = [p for p in self.probes if (p.kind not in OUT_OF_SCOPE) == inside]
+            pool = [p for p in probes if (p.kind not in OUT_OF_SCOPE) == inside]
             ratios = [_ratio(editor, p.prompt) for p in pool[:: max(1, len(pool) // 30)][:30]]
             found[f"query_ratio_{name}"] = _spread(ratios)
+        found["perplexity_ratio"] = self._perplexity_ratio(editor)
+        facts = list(self.scenario.facts.values())[:TRIED]
+        fresh = Editor(editor.lm, editor.gate, editor.generator, Memory(":memory:"))
+
+        def write() -> None:
+            for fact in facts:
+                edit = fresh.edit(prompt=self.scenario.prompts[fact], target=fact.object)
+                fresh.cached_prefixes([edit])
+
+        with PeakMemory(editor.lm.device) as editing:
+            work = flops(write)
+        with PeakMemory(editor.lm.device) as answering:
+            editor.generate([p.prompt for p in probes[:TRIED]], LONGEST_ANSWER)
+        found["flops_per_edit"] = {"value": work / len(facts), "n": len(facts)}
+        found["peak_bytes_editing"] = {"value": editing.bytes, "n": len(facts)}
+        found["peak_bytes_answering"] = {"value": answering.bytes, "n": TRIED}
         return found
+
+    @torch.no_grad()
+    def _perplexity_ratio(self, editor: Editor) -> dict[str, float]:
+        """Of text that no edit bears on, relative to the base model's."""
+        lm, said = editor.lm, self.plan.aside(self.asked["after_all"].base)
+
+        def edited(texts: Sequence[str]) -> Tensor:
+            prefixes = PrefixBatch.stack(editor.prefixes(editor.explain_many(texts)))
+            return lm.forward(*lm.tokens.pad(lm.tokens.encode(texts, True), lm.device), prefixes)
+
+        def base(texts: Sequence[str]) -> Tensor:
+            return lm.forward(*lm.tokens.pad(lm.tokens.encode(texts, True), lm.device))
+
+        ratio = perplexity(lm, said, edited) / perplexity(lm, said, base)
+        return {"value": ratio, "n": len(said)}
 
 
 def _probes(scenario: Scenario, rng: random.Random) -> list[Probe]:
@@ -320,6 +405,6 @@ def table(result: dict[str, Any]) -> Table:
 def _cell(name: str, metric: dict[str, float] | None) -> str:
     if metric is None:
         return ""
-    if name.startswith(("ms", "query", "bytes")):
-        return f"{metric['value']:.2f}" if name.startswith("query") else f"{metric['value']:.0f}"
+    if name in COSTS:
+        return f"{metric['value']:,.2f}" if "ratio" in name else f"{metric['value']:,.0f}"
     return f"{100 * metric['value']:.1f}"

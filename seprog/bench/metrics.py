@@ -3,6 +3,8 @@
 All are shares of probes (0 to 1), greedy free generation, whole answers compared:
 
 - ``rewrite``, ``paraphrase``, ``entailed``, ``composed``: the right answer in the edited world.
+- ``superseded``: the answer of the newer edit, where an edit was replaced.
+- ``forgotten``: the very answer that the unedited base model gives, where an edit was taken back.
 - ``near_miss``, ``far``: the very answer that the unedited base model gives.
 - ``far_bitwise``: the same logits, bit for bit, in a batch that also holds edited rows.
 - ``false_fire``: out-of-scope probes for which any edit fired.
@@ -12,6 +14,7 @@ All are shares of probes (0 to 1), greedy free generation, whole answers compare
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -20,9 +23,11 @@ from seprog.gate import wilson
 
 IN_SCOPE = ("rewrite", "paraphrase", "entailed")
 OUT_OF_SCOPE = ("near_miss", "far")
+CHANGED = ("superseded", "forgotten")
 SHARES = (
     *IN_SCOPE,
     "composed",
+    *CHANGED,
     *OUT_OF_SCOPE,
     "far_bitwise",
     "false_fire",
@@ -30,7 +35,16 @@ SHARES = (
     "fired_rightly",
 )
 """What ``score`` finds, in the order of the tables."""
-COSTS = ("ms_per_edit", "query_ratio_in_scope", "query_ratio_out_of_scope", "bytes_per_edit")
+COSTS = (
+    "ms_per_edit",
+    "flops_per_edit",
+    "query_ratio_in_scope",
+    "query_ratio_out_of_scope",
+    "perplexity_ratio",
+    "bytes_per_edit",
+    "peak_bytes_editing",
+    "peak_bytes_answering",
+)
 """What is measured beside the answers."""
 
 
@@ -41,7 +55,7 @@ class Record:
     Args:
         method: Who answered.
         edits: Edits in the memory at the time.
-        when: ``after_all`` or ``right_after``.
+        when: ``right_after`` its edit, ``after_all`` edits, or ``after_changes`` to some of them.
         kind: Kind of probe.
         prompt: What was asked.
         expected: The right answer; out of scope, the base model's.
@@ -49,6 +63,8 @@ class Record:
         needed: Statements of the edits that the answer rests on.
         fired: Statements of the edits that fired; ``None`` where no gate decides.
         bitwise: Whether the logits were the base model's, bit for bit; ``None`` if not compared.
+        age: Edits that were written after the newest one that the answer rests on; ``None`` out of
+            scope, and where edits do not come one after another.
     """
 
     method: str
@@ -61,6 +77,7 @@ class Record:
     needed: tuple[str, ...] = ()
     fired: tuple[str, ...] | None = None
     bitwise: bool | None = None
+    age: int | None = None
 
     def row(self) -> dict[str, object]:
         """As it is saved."""
@@ -95,7 +112,7 @@ def score(records: Sequence[Record]) -> dict[str, dict[str, float]]:
     inside = [r for r in records if r.kind in IN_SCOPE]
     found = {
         kind: rate(right[r] for r in records if r.kind == kind)
-        for kind in (*IN_SCOPE, "composed", *OUT_OF_SCOPE)
+        for kind in (*IN_SCOPE, "composed", *CHANGED, *OUT_OF_SCOPE)
     }
     found["far_bitwise"] = rate(r.bitwise for r in records if r.bitwise is not None)
     found["false_change"] = rate(not right[r] for r in outside)
@@ -104,3 +121,21 @@ def score(records: Sequence[Record]) -> dict[str, dict[str, float]]:
         set(r.needed) <= set(r.fired) for r in inside if r.fired is not None
     )
     return {name: value for name, value in found.items() if value is not None}
+
+
+def retention(records: Sequence[Record], parts: int = 10) -> dict[int, dict[str, float]]:
+    """Right answers to rewrites and paraphrases by the age of the edit.
+
+    Args:
+        records: Of one method at one time.
+        parts: Into how many parts, of equal length, the sequence of edits is cut.
+
+    Returns:
+        By the least age in each part that anything was asked about, its share; newest first.
+    """
+    found: dict[int, list[bool]] = defaultdict(list)
+    for r in records:
+        if r.kind in ("rewrite", "paraphrase") and r.age is not None:
+            width = -(-r.edits // parts)
+            found[r.age // width * width].append(normalise(r.answer) == normalise(r.expected))
+    return {age: share for age in sorted(found) if (share := rate(found[age])) is not None}

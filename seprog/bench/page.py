@@ -73,6 +73,8 @@ def plots(report: Report) -> list[tuple[str, str]]:
         name = f"{dataset}, {protocol}"
         if len(places) > 1 and (canvas := _curves(Canvas, report, places)):
             found.append((f"{name}: as edits grow in number", _svg(canvas)))
+        if canvas := _by_age(Canvas, report, places[-1]):
+            found.append((f"{name}: by the age of the edit", _svg(canvas)))
         if canvas := _scatter(Canvas, report, places[-1]):
             found.append((f"{name}: cost and quality, {places[-1].edits:,} edits", _svg(canvas)))
     return found
@@ -104,6 +106,23 @@ def _curves(new: Any, report: Report, places: Sequence[Where]) -> Any:
     for axis in axes[len(drawn) :]:
         axis.set_axis_off()
     canvas.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    return canvas
+
+
+def _by_age(new: Any, report: Report, where: Where) -> Any:
+    """Right answers to rewrites and paraphrases, the newest edits on the left."""
+    aged = report.retention.get(where, {})
+    if len({age for ages in aged.values() for age in ages}) < 2:
+        return None
+    canvas = new(figsize=(7, 4), layout="constrained")
+    axis = canvas.subplots()
+    for i, (method, ages) in enumerate(aged.items()):
+        figures = list(ages.values())
+        axis.plot(list(ages), [100 * f.value for f in figures], "o-", color=f"C{i}", label=method)
+        low, high = [100 * f.low for f in figures], [100 * f.high for f in figures]
+        axis.fill_between(list(ages), low, high, color=f"C{i}", alpha=0.12, lw=0)
+    axis.set(xlabel="edits written since", ylabel="rewrite and paraphrase, %", ylim=(-3, 103))
+    canvas.legend(loc="outside lower center", ncols=6)
     return canvas
 
 

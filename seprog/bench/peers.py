@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from seprog.atlas.scenario import Probe
-from seprog.bench.atlas import Plan, entries, plan, written
+from seprog.bench.atlas import TRIED, Plan, entries, plan, written
+from seprog.bench.meters import PeakMemory, flops, perplexity
 from seprog.bench.metrics import OUT_OF_SCOPE, Record, score
 from seprog.bench.progress import watch
 from seprog.bench.workshop import Workshop, request_of
@@ -40,6 +41,7 @@ from seprog.methods import (
     LocatingConfig,
     LoRA,
     Nothing,
+    Request,
 )
 from seprog.methods.contract import require_known
 
@@ -173,6 +175,9 @@ def evaluate(
         for name in methods:
             method = PEERS[name].make(workshop, tuned[name]["chosen"])
             found, costs = run(method, PEERS[name].at_once, what, progress)
+            first = list(what.scenario.facts.values())[:TRIED]
+            requests = [request_of(what.scenario, fact) for fact in first]
+            costs |= _work(method, PEERS[name].at_once, requests)
             results += entries(name, size, found, costs)
             records += found
     return written(edits, methods, seed, results, records, out, answers, tuning=tuned)
@@ -208,15 +213,17 @@ def run(
     """Edit with a method and ask; the base model is as before when this returns.
 
     Returns:
-        Every answer, and what the edits cost: milliseconds and bytes each, and the time of a query
-        relative to the base model's.
+        Every answer, and what edits and queries cost.
     """
     scenario, facts = what.scenario, list(what.scenario.facts.values())
+    changes = what.changes
     early = [p for probes in what.early.values() for p in probes]
     far = [p for p in what.probes if p.kind == "far"]
     base = dict(zip(what.probes, _answers(method, what.probes), strict=True))
     early_base = dict(zip(early, _answers(method, early), strict=True))
-    logits = _logits(method, far)
+    change_base = dict(zip(changes.probes, _answers(method, changes.probes), strict=True))
+    aside = what.aside([base[p] for p in what.probes])
+    logits, before = _logits(method, far), _perplexity(method, aside)
     said: dict[Probe, str] = {}
     step, seconds = at_once or len(facts), 0.0
     for start in watch(range(0, len(facts), step), f"{method.name}: edits", progress):
@@ -233,13 +240,23 @@ def run(
     costs: dict[str, dict[str, float]] = {
         "ms_per_edit": {"value": 1000 * seconds / len(facts), "n": len(facts)},
         "bytes_per_edit": {"value": method.bytes_kept() / len(facts), "n": len(facts)},
+        "perplexity_ratio": {"value": _perplexity(method, aside) / before, "n": len(aside)},
     }
     pools = {
         "query_ratio_in_scope": [p for p in what.probes if p.kind not in OUT_OF_SCOPE][:30],
         "query_ratio_out_of_scope": [p for p in what.probes if p.kind in OUT_OF_SCOPE][:30],
     }
     edited = {name: _seconds(method, pool) for name, pool in pools.items()}
+    with PeakMemory(method.lm.device) as answering:
+        _answers(method, what.probes[:TRIED])
+    method.apply([request_of(scenario, new) for new in changes.replaced.values()])
+    for fact in changes.taken if method.forgets else ():
+        method.forget(request_of(scenario, fact))
+    asked = [p for p in changes.probes if method.forgets or p.kind != "forgotten"]
+    said = dict(zip(asked, _answers(method, asked), strict=True))
+    found += _records(method, what, "after_changes", change_base, said, {})
     method.revert()
+    costs["peak_bytes_answering"] = {"value": answering.bytes, "n": TRIED}
     for name, pool in pools.items():
         ratio = edited[name] / _seconds(method, pool)
         costs[name] = {"value": ratio, "n": len(pool)}
@@ -266,6 +283,7 @@ def _records(
             answer,
             tuple(scenario.statement(f) for f in probe.used),
             bitwise=same.get(probe),
+            age=what.age(probe) if when == "after_all" else None,
         )
         for probe, answer in said.items()
     ]
@@ -278,6 +296,24 @@ def _answers(method: EditMethod, probes: Sequence[Probe]) -> list[str]:
     return found
 
 
+def _work(method: EditMethod, at_once: int, requests: Sequence[Request]) -> dict[str, Any]:
+    """Arithmetic and memory of some edits; the base model is as before when this returns."""
+
+    def write() -> None:
+        step = at_once or len(requests)
+        for start in range(0, len(requests), step):
+            method.apply(requests[start : start + step])
+
+    with PeakMemory(method.lm.device) as editing:
+        work = flops(write)
+    method.revert()
+    n = len(requests)
+    return {
+        "flops_per_edit": {"value": work / n, "n": n},
+        "peak_bytes_editing": {"value": editing.bytes, "n": n},
+    }
+
+
 @torch.no_grad()
 def _logits(method: EditMethod, probes: Sequence[Probe]) -> list[Tensor]:
     """Logits of probes, in batches that are always the same."""
@@ -285,6 +321,12 @@ def _logits(method: EditMethod, probes: Sequence[Probe]) -> list[Tensor]:
     for start in range(0, len(probes), 32):
         found += method.logits([p.prompt for p in probes[start : start + 32]])
     return found
+
+
+@torch.no_grad()
+def _perplexity(method: EditMethod, said: Sequence[tuple[str, str]]) -> float:
+    """Of what is said to prompts, for the model as it is now."""
+    return perplexity(method.lm, said, method.logits)
 
 
 def _seconds(method: EditMethod, probes: Sequence[Probe]) -> float:

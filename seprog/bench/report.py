@@ -15,12 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seprog.bench.metrics import COSTS, SHARES, Record, score
+from seprog.bench.metrics import COSTS, SHARES, Record, retention, score
 from seprog.bench.trials import interval
 from seprog.errors import InputError
 
 MEANS = ("rewrite", "paraphrase", "entailed", "near_miss", "far")
 """What the harmonic mean is over, as far as it was measured."""
+
+
+WHEN = {
+    "after_all": "scored after all edits",
+    "right_after": "scored right after each edit",
+    "after_changes": "scored after some edits were replaced or taken back",
+}
+"""In words."""
 
 
 class Where(NamedTuple):
@@ -50,6 +58,8 @@ class Figure(NamedTuple):
 
 Row = dict[str, Figure]
 """By metric."""
+Ages = dict[int, Figure]
+"""Right answers by the least age of the edits asked about, newest first."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +68,13 @@ class Report:
 
     Args:
         rows: The figures.
+        retention: By method, right answers by the age of the edit, where edits have one.
         made: Per file, its versions and commit.
         failed: What could not be measured, and why.
     """
 
     rows: dict[Where, dict[str, Row]]
+    retention: dict[Where, dict[str, Ages]]
     made: dict[str, str]
     failed: dict[str, str]
 
@@ -83,6 +95,9 @@ def load(paths: Sequence[Path]) -> Report:
     """
     shares: dict[Where, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     costs: dict[Where, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    ages: dict[Where, dict[str, list[dict[int, dict[str, float]]]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     made = {}
     files, failures = _files(paths)
     for path in files:
@@ -91,6 +106,8 @@ def load(paths: Sequence[Path]) -> Report:
         made[path.name] = f"{versions}; commit {result['commit'][:12]}"
         for (where, method, _), records in _answers(path, result).items():
             shares[where][method].append(score(records))
+            if old := retention(records):
+                ages[where][method].append(old)
         for row in result["results"]:
             where = _where(result, row)
             found = {k: v for k, v in row["metrics"].items() if k in COSTS}
@@ -107,7 +124,14 @@ def load(paths: Sequence[Path]) -> Report:
             row |= {n: f for n in COSTS if (f := _figure(costs[where][method], n))}
             rows[where][method] = row
     failed = {p.stem: str(json.loads(p.read_text("utf-8"))["error"]) for p in failures}
-    return Report(dict(sorted(rows.items(), key=lambda item: item[0][:3])), made, failed)
+    kept = {w: {m: _ages(parts) for m, parts in ages[w].items()} for w in sorted(ages)}
+    return Report(dict(sorted(rows.items(), key=lambda item: item[0][:3])), kept, made, failed)
+
+
+def _ages(parts: Sequence[Mapping[int, Mapping[str, float]]]) -> Ages:
+    """Over the seeds."""
+    known = sorted({age for part in parts for age in part})
+    return {age: figure for age in known if (figure := _figure(parts, age)) is not None}
 
 
 def _files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
@@ -180,8 +204,8 @@ def _lines(path: Path) -> Iterator[str]:
         )
 
 
-def _figure(parts: Sequence[Mapping[str, Mapping[str, float]]], name: str) -> Figure | None:
-    """One metric over the seeds."""
+def _figure(parts: Sequence[Mapping[Any, Mapping[str, float]]], name: object) -> Figure | None:
+    """What has one name, over the seeds."""
     found = [part[name] for part in parts if name in part]
     if not found:
         return None
@@ -198,7 +222,7 @@ def cell(metric: str, figure: Figure | None) -> str:
     if figure is None:
         return ""
     if metric in COSTS:
-        digits = 0 if metric.startswith("bytes") else 1
+        digits = 2 if "ratio" in metric else 1 if metric.startswith("ms") else 0
         return f"{figure.value:,.{digits}f}"
     value = f"{100 * figure.value:.1f}"
     if metric == "harmonic_mean":
@@ -208,7 +232,7 @@ def cell(metric: str, figure: Figure | None) -> str:
 
 def heading(where: Where) -> str:
     """What a table is about, in words."""
-    when = "scored after all edits" if where.when == "after_all" else "scored right after each edit"
+    when = WHEN[where.when]
     edits = "1 edit" if where.edits == 1 else f"{where.edits:,} edits"
     return f"{where.dataset}, {where.protocol}, {edits}, {when}"
 
@@ -223,6 +247,14 @@ def markdown(report: Report) -> str:
         rows += [[name, *(cell(m, row.get(m)) for m in metrics)] for name, row in methods.items()]
         table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
         parts.append(f"## {heading(where)}\n\n{table}\n")
+    for where, aged in report.retention.items():
+        known = sorted({age for ages in aged.values() for age in ages})
+        if len(known) > 1:
+            rows = [["method", *(f"{age:,} edits ago" for age in known)]]
+            rows.append(["---"] + ["---:"] * len(known))
+            rows += [[m, *(cell("", ages.get(age)) for age in known)] for m, ages in aged.items()]
+            table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+            parts.append(f"## {heading(where)}: by the age of the edit\n\n{table}\n")
     made = "\n".join(f"- {name}: {how}" for name, how in report.made.items())
     if report.failed:
         why = "\n".join(f"- {name}: {error}" for name, error in report.failed.items())

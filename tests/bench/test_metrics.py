@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from seprog.bench.metrics import Record, normalise, rate, score
+from seprog.bench.metrics import Record, normalise, rate, retention, score
 
 
 def record(kind: str, expected: str, answer: str, **more: object) -> Record:
@@ -22,6 +22,9 @@ RECORDS = [
     record("entailed", "Krone", "Krone", needed=("a",), fired=("a",)),
     record("composed", "Euro", "Euro", needed=("a", "b"), fired=("a", "b")),
     record("composed", "Euro", "", needed=("a", "b"), fired=("a",)),
+    record("superseded", "Bonn", "Bonn.", needed=("d",), fired=("d",)),
+    record("superseded", "Bonn", "Oslo", needed=("d",), fired=("a",)),
+    record("forgotten", "Bern", "Bern", fired=()),
     record("near_miss", "Lima", "Lima", fired=("a",)),
     record("near_miss", "Lima", "Oslo", fired=("a",)),
     record("far", "Bern", "Bern.", fired=(), bitwise=True),
@@ -41,6 +44,8 @@ def test_every_metric() -> None:
         "paraphrase": (1 / 2, 2),
         "entailed": (1.0, 1),
         "composed": (1 / 2, 2),
+        "superseded": (1 / 2, 2),
+        "forgotten": (1.0, 1),
         "near_miss": (1 / 2, 2),
         "far": (3 / 4, 4),
         "far_bitwise": (2 / 3, 3),
@@ -74,6 +79,23 @@ def test_every_share_has_its_interval() -> None:
     assert rate([True, False, True, False]) == pytest.approx(
         {"value": 0.5, "low": 0.15004, "high": 0.84996, "n": 4}, abs=1e-4
     )
+
+
+def test_retention_is_by_age() -> None:
+    asked = [
+        Record("ft", 100, "after_all", kind, "?", "Oslo", "Oslo" if age < 20 else "Rome", age=age)
+        for kind in ("rewrite", "paraphrase", "entailed")
+        for age in (0, 5, 9, 10, 11, 19, 20, 95, 99)
+    ]
+    asked.append(Record("ft", 100, "after_all", "rewrite", "?", "Oslo", "Oslo"))  # has no age
+    found = retention(asked)
+    assert values({str(age): share for age, share in found.items()}) == {
+        "0": (1.0, 6),
+        "10": (1.0, 6),
+        "20": (0.0, 2),
+        "90": (0.0, 4),
+    }
+    assert retention(asked[:3], parts=1) == {0: rate([True] * 3)}
 
 
 @pytest.mark.parametrize(

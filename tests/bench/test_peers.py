@@ -102,7 +102,17 @@ def test_methods_are_tuned_then_measured(
     asked = {(r["method"], r["when"]): 0 for r in said}
     for row in said:
         asked[row["method"], row["when"]] += 1
-    assert len(set(asked.values())) == 2  # the same probes for all
+    assert len({n for (_, when), n in asked.items() if when != "after_changes"}) == 2  # same probes
+    assert asked["none", "after_changes"] == asked["grace", "after_changes"]
+    assert rows["none", "after_changes"]["forgotten"]["value"] == 1.0
+    assert "forgotten" not in rows["ft", "after_changes"], "it cannot take a single edit back"
+    assert rows["ft", "after_changes"]["superseded"]["n"] >= 1
+    costs = {name: rows[name, "after_all"] for name in ("none", "ft", "grace")}
+    assert costs["none"]["perplexity_ratio"]["value"] == 1.0
+    assert costs["ft"]["perplexity_ratio"]["value"] > 1.0
+    assert costs["none"]["flops_per_edit"]["value"] == 0
+    assert costs["ft"]["flops_per_edit"]["value"] > 1e6
+    assert costs["ft"]["peak_bytes_editing"]["value"] > 1e6
     assert all(torch.equal(a, b) for a, b in zip(before, lm.model.parameters(), strict=True))
 
 

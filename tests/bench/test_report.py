@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,18 @@ def test_shares_come_from_the_answers_and_costs_from_the_result(tmp_path: Path) 
     assert report.metrics(WHERE)[:3] == ["harmonic_mean", "rewrite", "far"]
 
 
+def test_old_edits_have_a_table_of_their_own(tmp_path: Path) -> None:
+    records = [
+        (0, replace(record("ft", 100, "rewrite", age < 50), age=age)) for age in (3, 7, 55, 99)
+    ]
+    path = write(tmp_path, records)
+    ages = load([path]).retention[WHERE._replace(edits=100)]["ft"]
+    assert {age: f.value for age, f in ages.items()} == {0: 1.0, 50: 0.0, 90: 0.0}
+    text = markdown(load([path]))
+    assert "| method | 0 edits ago | 50 edits ago | 90 edits ago |" in text
+    assert "by the age" not in markdown(load([write(tmp_path, MIXED)]))
+
+
 def test_several_seeds_have_students_interval(tmp_path: Path) -> None:
     records = [(s, record("ft", 10, "rewrite", i < s + 1)) for s in (0, 1) for i in range(4)]
     figure = load([write(tmp_path, records)]).rows[WHERE]["ft"]["rewrite"]
@@ -129,5 +142,8 @@ def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
     html = page(load([write(tmp_path, MIXED)]), "A <b>title</b>")
     assert "A &lt;b&gt;title&lt;/b&gt;" in html and html.count("<table>") == 2
     assert html.count("<svg") == 2  # curves, and cost by quality
+    aged = [(0, replace(r, age=10 * i)) for i, (_, r) in enumerate(MIXED[:8])]
+    more = page(load([write(tmp_path, aged, "aged")]), "Old edits")
+    assert more.count("by the age of the edit") == 1
     assert not re.search(r'(src|href)="http', html)
     assert 'data-value="0.75">75.0 (30.1 to 95.4)' in html
