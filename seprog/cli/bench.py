@@ -11,6 +11,7 @@ import typer
 from seprog.cli.output import console, example
 from seprog.cli.train import Bf16, Threads
 from seprog.cli.trials import Work
+from seprog.errors import MissingExtra
 
 app = typer.Typer(help="Measure a whole suite, and show the results.")
 
@@ -90,3 +91,27 @@ def report(
         html.write_text(page(found, title), "utf-8")
     if markdown is None and html is None:
         console().print(text, markup=False, soft_wrap=True)
+
+
+@app.command(
+    "harness",
+    epilog=example(
+        "seprog bench harness --tasks atlas_facts --include_path benchmarks/harness "
+        "--model_args memory=seprog.db"
+    ),
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def harness(context: typer.Context) -> None:
+    """Run lm-evaluation-harness on a model with edits; takes the arguments of lm_eval.
+
+    The model is seprog unless another is named; --model_args takes pretrained, memory, generator,
+    gate, namespace, device and batch_size.
+    """
+    try:
+        from seprog.bench.harness import main
+    except ImportError as error:
+        raise MissingExtra(
+            f"{error.name} is not installed", "the extra harness", "pip install 'seprog[harness]'"
+        ) from error
+    named = any(a == "--model" or a.startswith(("--model=", "-M")) for a in context.args)
+    main([*([] if named else ["--model", "seprog"]), *context.args])

@@ -44,6 +44,7 @@ def test_all_commands_are_there() -> None:
         "eval peers",
         "bench run",
         "bench report",
+        "bench harness",
         "atlas build",
         "atlas exam",
     }
