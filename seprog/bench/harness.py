@@ -38,7 +38,7 @@ class SeprogLM(HFLM):  # type: ignore[misc]
         generator: Folder of a generator.
         gate: Folder of a scope gate.
         namespace: Whose edits.
-        device: Where the model runs.
+        device: Where the model runs; the CPU if there is no such device, as the harness has it.
         batch_size: Prompts at a time.
         **more: As for the harness' own model.
 
@@ -53,10 +53,12 @@ class SeprogLM(HFLM):  # type: ignore[misc]
         generator: str | None = None,
         gate: str | None = None,
         namespace: str = "default",
-        device: str = "cpu",
+        device: str | None = None,
         batch_size: int | str = 8,
         **more: Any,
     ) -> None:
+        if device is None or (device.startswith("cuda") and not torch.cuda.is_available()):
+            device = "cpu"
         if not isinstance(pretrained, Editor):
             pretrained = Editor.from_pretrained(
                 pretrained, memory, generator, gate, namespace, device=device

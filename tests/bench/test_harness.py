@@ -98,3 +98,14 @@ def test_scores_in_scope_are_those_of_the_model_with_the_prefix(editor: Editor) 
         assert found == pytest.approx(expected, abs=1e-4)
     finally:
         editor.forget(edit.id)
+
+
+def test_the_command_line_knows_the_model(capsys: pytest.CaptureFixture[str]) -> None:
+    from typer.testing import CliRunner
+
+    from seprog.cli.main import app
+
+    arguments = ["--tasks", "atlas_facts", "--include_path", str(TASKS), "--limit", "4"]
+    result = CliRunner().invoke(app, ["bench", "harness", *arguments])
+    said = result.output + capsys.readouterr().out
+    assert result.exit_code == 0 and "|atlas_facts|" in said.replace(" ", "")
