@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +17,8 @@ from torch import Tensor
 from seprog.atlas.scenario import Probe, Scenario, make_scenario
 from seprog.atlas.world import Fact, Split, load_world
 from seprog.bench.changes import Changes, draw_changes
-from seprog.bench.meters import PeakMemory, flops, perplexity
+from seprog.bench.costs import TRIED, query_ratio, spread, work
+from seprog.bench.meters import perplexity
 from seprog.bench.metrics import COSTS, OUT_OF_SCOPE, SHARES, Record, score
 from seprog.bench.progress import watch
 from seprog.bench.results import provenance, save
@@ -30,8 +30,6 @@ from seprog.types import Edit, GateDecision, PrefixBatch
 
 METHODS = ("none", "verbatim", "seprog", "in_context_oracle", "in_context_retrieved")
 GATED = ("verbatim", "seprog", "in_context_retrieved")
-TRIED = 10
-"""Edits whose arithmetic and memory is measured, and queries that are answered for it."""
 RIGHT_AFTER = 60
 """Edits, spread over the sequence, whose probes are also scored right after the edit."""
 
@@ -315,28 +313,16 @@ class _Bench:
         size = memory.prefix_bytes(editor.generator.fingerprint) / len(self.stored)
         found = {"bytes_per_edit": {"value": size, "n": len(self.stored)}}
         if method == "seprog":
-            found["ms_per_edit"] = _spread(self.edit_ms)
+            found["ms_per_edit"] = spread(self.edit_ms)
         for name, inside in (("in_scope", True), ("out_of_scope", False)):
             pool = [p for p in probes if (p.kind not in OUT_OF_SCOPE) == inside]
-            ratios = [_ratio(editor, p.prompt) for p in pool[:: max(1, len(pool) // 30)][:30]]
-            found[f"query_ratio_{name}"] = _spread(ratios)
+            ratios = [query_ratio(editor, p.prompt) for p in pool[:: max(1, len(pool) // 30)][:30]]
+            found[f"query_ratio_{name}"] = spread(ratios)
         found["perplexity_ratio"] = self._perplexity_ratio(editor)
-        facts = list(self.scenario.facts.values())[:TRIED]
-        fresh = Editor(editor.lm, editor.gate, editor.generator, Memory(":memory:"))
-
-        def write() -> None:
-            for fact in facts:
-                edit = fresh.edit(prompt=self.scenario.prompts[fact], target=fact.object)
-                fresh.cached_prefixes([edit])
-
-        with PeakMemory(editor.lm.device) as editing:
-            work = flops(write)
-        with PeakMemory(editor.lm.device) as answering:
-            editor.generate([p.prompt for p in probes[:TRIED]], LONGEST_ANSWER)
-        found["flops_per_edit"] = {"value": work / len(facts), "n": len(facts)}
-        found["peak_bytes_editing"] = {"value": editing.bytes, "n": len(facts)}
-        found["peak_bytes_answering"] = {"value": answering.bytes, "n": TRIED}
-        return found
+        edits = [{"prompt": self.scenario.prompts[f], "target": f.object} for f in self.stored][
+            :TRIED
+        ]
+        return found | work(editor, edits, [p.prompt for p in probes[:TRIED]])
 
     @torch.no_grad()
     def _perplexity_ratio(self, editor: Editor) -> dict[str, float]:
@@ -363,25 +349,6 @@ def _probes(scenario: Scenario, rng: random.Random) -> list[Probe]:
     return list(dict.fromkeys(probes + list(scenario.far(rng, max(100, len(facts) // 2)))))
 
 
-def _ratio(editor: Editor, prompt: str) -> float:
-    """Time of one query through the editor over its time on the base model, measured in turn."""
-
-    def seconds(run: Callable[[], Any]) -> float:
-        start = time.perf_counter()
-        run()
-        return time.perf_counter() - start
-
-    base = seconds(lambda: editor.lm.generate([prompt], max_new_tokens=LONGEST_ANSWER))
-    return seconds(lambda: editor.ask(prompt, max_new_tokens=LONGEST_ANSWER)) / base
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, and 5th and 95th percentile."""
-    ordered = sorted(values)
-    low, high = ordered[int(0.05 * len(ordered))], ordered[int(0.95 * (len(ordered) - 1))]
-    return {"value": statistics.median(ordered), "low": low, "high": high, "n": len(ordered)}
-
-
 def table(result: dict[str, Any]) -> Table:
     """The result as people read it: a row per measure, a column per method; shares in per cent."""
     methods = result["config"]["methods"]
@@ -395,14 +362,15 @@ def table(result: dict[str, Any]) -> Table:
             if r["edits"] == size and r["when"] == "after_all"
         }
         for metric in (*SHARES, *COSTS):
-            cells = [_cell(metric, rows[name].get(metric)) for name in methods]
+            cells = [shown(metric, rows[name].get(metric)) for name in methods]
             if any(cells):
                 view.add_row(str(size), metric.replace("_", " "), *cells)
         view.add_section()
     return view
 
 
-def _cell(name: str, metric: dict[str, float] | None) -> str:
+def shown(name: str, metric: dict[str, float] | None) -> str:
+    """One figure; empty if there is none."""
     if metric is None:
         return ""
     if name in COSTS:

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from seprog.atlas.scenario import Probe
-from seprog.bench.atlas import TRIED, Plan, entries, plan, written
+from seprog.bench.atlas import Plan, entries, plan, written
+from seprog.bench.costs import TRIED
 from seprog.bench.meters import PeakMemory, flops, perplexity
 from seprog.bench.metrics import OUT_OF_SCOPE, Record, score
 from seprog.bench.progress import watch
@@ -177,7 +178,7 @@ def evaluate(
             found, costs = run(method, PEERS[name].at_once, what, progress)
             first = list(what.scenario.facts.values())[:TRIED]
             requests = [request_of(what.scenario, fact) for fact in first]
-            costs |= _work(method, PEERS[name].at_once, requests)
+            costs |= work(method, PEERS[name].at_once, requests)
             results += entries(name, size, found, costs)
             records += found
     return written(edits, methods, seed, results, records, out, answers, tuning=tuned)
@@ -296,7 +297,9 @@ def _answers(method: EditMethod, probes: Sequence[Probe]) -> list[str]:
     return found
 
 
-def _work(method: EditMethod, at_once: int, requests: Sequence[Request]) -> dict[str, Any]:
+def work(
+    method: EditMethod, at_once: int, requests: Sequence[Request]
+) -> dict[str, dict[str, float]]:
     """Arithmetic and memory of some edits; the base model is as before when this returns."""
 
     def write() -> None:
@@ -305,11 +308,11 @@ def _work(method: EditMethod, at_once: int, requests: Sequence[Request]) -> dict
             method.apply(requests[start : start + step])
 
     with PeakMemory(method.lm.device) as editing:
-        work = flops(write)
+        done = flops(write)
     method.revert()
     n = len(requests)
     return {
-        "flops_per_edit": {"value": work / n, "n": n},
+        "flops_per_edit": {"value": done / n, "n": n},
         "peak_bytes_editing": {"value": editing.bytes, "n": n},
     }
 

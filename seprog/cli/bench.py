@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from seprog.cli.output import console, example
+from seprog.cli import common
+from seprog.cli.output import console, example, print_result
 from seprog.cli.train import Bf16, Threads
-from seprog.cli.trials import Work
+from seprog.cli.trials import Json, Methods, Work
 from seprog.errors import MissingExtra
 
 app = typer.Typer(help="Measure a whole suite, and show the results.")
@@ -91,6 +92,32 @@ def report(
         html.write_text(page(found, title), "utf-8")
     if markdown is None and html is None:
         console().print(text, markup=False, soft_wrap=True)
+
+
+@app.command("cost", epilog=example("seprog bench cost gpt2 --edits 1000 --json cost.json"))
+def cost(
+    shape: Annotated[
+        str,
+        typer.Argument(
+            metavar="SHAPE",
+            help="A type of model in its default shape, such as gpt2, or a folder with a config.",
+        ),
+    ],
+    edits: Annotated[int, typer.Option(min=1, metavar="N", help="Edits in the memory.")] = 1000,
+    methods: Methods = None,
+    work: Work = Path("work"),
+    threads: Threads = 1,
+    json: Json = None,
+) -> None:
+    """Measure what editing costs on random weights of a real shape."""
+    import torch
+
+    from seprog.bench.shapes import measure, table
+
+    torch.set_num_threads(threads)
+    show = sys.stderr.isatty()
+    result = measure(shape, edits, methods or (), work, common.file_of(json), show)
+    print_result(result, table(result), json)
 
 
 @app.command(

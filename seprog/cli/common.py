@@ -22,6 +22,11 @@ DEFAULT_MEMORY = Path("seprog.db")
 STDIN = Path("-")
 
 
+def file_of(path: Path | None) -> Path | None:
+    """Where ``--json`` writes; ``None`` where it prints."""
+    return None if path == STDIN else path
+
+
 def memory_path(given: Path | None, create: bool) -> str:
     """The memory's file.
 

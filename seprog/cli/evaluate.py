@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from seprog.cli import common, options, trials
-from seprog.cli.output import console, example, print_json
+from seprog.cli.output import example, print_result
 from seprog.cli.train import Threads
 from seprog.cli.trials import Answers, Json, Methods, Work
 from seprog.errors import InputError
@@ -63,12 +63,9 @@ def atlas(
     chosen = methods or list(METHODS)
     require_known(chosen, METHODS)  # before the model is loaded
     editor = common.open_editor(None, model, generator, gate, device=device)
-    out = None if json == common.STDIN else json
+    out = common.file_of(json)
     result = measure(editor, sizes, chosen, seed, out, answers, sys.stderr.isatty())
-    if json == common.STDIN:
-        print_json(result)
-    else:
-        console().print(table(result))
+    print_result(result, table(result), json)
 
 
 @app.command("peers", epilog=example("seprog eval peers --edits 100 --json peers.json"))
@@ -93,13 +90,10 @@ def peers(
 
     torch.set_num_threads(threads)
     lm = CausalLM.from_pretrained(str(MODEL), "float32")
-    out = None if json == common.STDIN else json
+    out = common.file_of(json)
     names, show = methods or list(PEERS), sys.stderr.isatty()
     result = evaluate(Workshop(lm, work), sizes, names, seed, out, answers, show)
-    if json == common.STDIN:
-        print_json(result)
-    else:
-        console().print(table(result))
+    print_result(result, table(result), json)
 
 
 for name, data_set in trials.DATA_SETS.items():

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -54,6 +55,14 @@ def percent(share: float) -> str:
 def print_json(value: Any) -> None:
     """Print as JSON."""
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def print_result(result: Any, view: Table, path: Path | None) -> None:
+    """Print a measured result: as JSON where ``--json -`` asked for it, else as a table."""
+    if path == Path("-"):
+        print_json(result)
+    else:
+        console().print(view)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from seprog.cli import common
-from seprog.cli.output import console, example, print_json
+from seprog.cli.output import example, print_result
 from seprog.cli.train import Bf16, Threads
 
 Data = Annotated[Path, typer.Option(metavar="DIR", help="Folder with the data set's files.")]
@@ -114,9 +114,6 @@ def add_command(app: typer.Typer, name: str, data_set: DataSet) -> None:
         config = bench_of(
             tuple(range(seeds)), tuple(methods or ()), tuple(edits or ()), threads, bf16
         )
-        out = None if json == common.STDIN else json
+        out = common.file_of(json)
         result = evaluate(task, name, work, config, out, answers, sys.stderr.isatty())
-        if json == common.STDIN:
-            print_json(result)
-        else:
-            console().print(table(result, data_set.title))
+        print_result(result, table(result, data_set.title), json)

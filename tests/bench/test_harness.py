@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from seprog.bench.harness import SeprogLM
+from seprog.bench.harness import SeprogLM, main
 
 TASKS = Path(__file__).parents[2] / "benchmarks" / "harness"
 EDIT = "The capital of Australia is Milan."
@@ -100,12 +101,10 @@ def test_scores_in_scope_are_those_of_the_model_with_the_prefix(editor: Editor) 
         editor.forget(edit.id)
 
 
-def test_the_command_line_knows_the_model(capsys: pytest.CaptureFixture[str]) -> None:
-    from typer.testing import CliRunner
-
-    from seprog.cli.main import app
-
+def test_the_command_line_knows_the_model(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", sys.argv)
     arguments = ["--tasks", "atlas_facts", "--include_path", str(TASKS), "--limit", "4"]
-    result = CliRunner().invoke(app, ["bench", "harness", *arguments])
-    said = result.output + capsys.readouterr().out
-    assert result.exit_code == 0 and "|atlas_facts|" in said.replace(" ", "")
+    main(["--model", "seprog", *arguments])
+    assert "|atlas_facts|" in capsys.readouterr().out.replace(" ", "")

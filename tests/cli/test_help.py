@@ -45,6 +45,7 @@ def test_all_commands_are_there() -> None:
         "bench run",
         "bench report",
         "bench harness",
+        "bench cost",
         "atlas build",
         "atlas exam",
     }

@@ -1,0 +1,62 @@
+"""What edits and queries cost an editor."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from seprog.bench.meters import PeakMemory, flops
+from seprog.editor import Editor
+from seprog.memory import Memory
+from seprog.methods.contract import LONGEST_ANSWER
+
+TRIED = 10
+"""Edits whose arithmetic and memory are measured, and queries that are answered for it."""
+
+
+def query_ratio(editor: Editor, prompt: str) -> float:
+    """Time of one query through the editor over its time on the base model, measured in turn."""
+
+    def seconds(run: Callable[[], Any]) -> float:
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+
+    base = seconds(lambda: editor.lm.generate([prompt], max_new_tokens=LONGEST_ANSWER))
+    return seconds(lambda: editor.ask(prompt, max_new_tokens=LONGEST_ANSWER)) / base
+
+
+def work(
+    editor: Editor, edits: Sequence[dict[str, str]], prompts: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Arithmetic and memory of edits, written to a fresh memory, and the memory of answers.
+
+    Args:
+        editor: Its own memory is not touched; it answers by it.
+        edits: As for ``Editor.edit``, at least one.
+        prompts: What is answered, as one batch.
+    """
+    fresh = Editor(editor.lm, editor.gate, editor.generator, Memory(":memory:"))
+
+    def write() -> None:
+        for edit in edits:
+            fresh.cached_prefixes([fresh.edit(**edit)])
+
+    with PeakMemory(editor.lm.device) as editing:
+        done = flops(write)
+    with PeakMemory(editor.lm.device) as answering:
+        editor.generate(prompts, LONGEST_ANSWER)
+    return {
+        "flops_per_edit": {"value": done / len(edits), "n": len(edits)},
+        "peak_bytes_editing": {"value": editing.bytes, "n": len(edits)},
+        "peak_bytes_answering": {"value": answering.bytes, "n": len(prompts)},
+    }
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, and 5th and 95th percentile."""
+    ordered = sorted(values)
+    low, high = ordered[int(0.05 * len(ordered))], ordered[int(0.95 * (len(ordered) - 1))]
+    return {"value": statistics.median(ordered), "low": low, "high": high, "n": len(ordered)}

@@ -1,0 +1,134 @@
+"""``seprog bench cost``: what editing costs on a base model of a real shape, whatever it knows.
+
+Time, arithmetic and memory do not depend on what weights know, so they are measured on random ones.
+What a method needs trained is trained for a single step, which costs it nothing here either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from seprog.atlas import GATE, MODEL
+from seprog.bench import atlas, peers
+from seprog.bench.costs import TRIED
+from seprog.bench.metrics import COSTS
+from seprog.bench.progress import watch
+from seprog.bench.results import provenance, save
+from seprog.bench.workshop import Training, Workshop, request_of
+from seprog.editor import Editor
+from seprog.errors import InputError
+from seprog.gate import ScopeGate
+from seprog.generator import SelfEncoder, SelfEncoderConfig
+from seprog.lm import CausalLM
+from seprog.methods import MendTraining, RecipeTraining
+from seprog.methods.contract import require_known
+from seprog.text_encoder import TextEncoder
+from seprog.training.causal import CausalTraining
+from seprog.training.gate import GateTraining
+
+GATED = ("seprog", "verbatim")
+ONE_STEP = Training(
+    RecipeTraining(steps=1, batch=2),
+    MendTraining(steps=1, batch=1),
+    CausalTraining(layers=4, steps=1, rows=2, again=0, bf16=False, compile=False),
+    GateTraining(scenarios=1, edits=10, steps=1, groups=2, bf16=False),
+)
+
+
+def random_base(shape: str) -> CausalLM:
+    """A causal model of a shape, with random weights and Atlas' tokenizer.
+
+    Args:
+        shape: A type of model that transformers knows, in its default shape ("gpt2" has 124 million
+            parameters), or a folder or Hub id of a configuration.
+
+    Raises:
+        InputError: If there is no such configuration, or it is not that of a causal model.
+    """
+    try:
+        known = "/" not in shape and not Path(shape).exists()
+        config = AutoConfig.for_model(shape) if known else AutoConfig.from_pretrained(shape)
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config).eval()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{shape!r} has no configuration of a causal model",
+            "a type that transformers knows, such as gpt2, or a folder with a config.json",
+            "Check the name",
+        ) from error
+    return CausalLM(model, PreTrainedTokenizerFast.from_pretrained(MODEL))
+
+
+def measure(
+    shape: str,
+    edits: int,
+    methods: Sequence[str],
+    work: Path,
+    out: Path | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """What edits and queries cost each method.
+
+    Args:
+        shape: As for ``random_base``.
+        edits: In the memory, for methods with a gate; for the others, whose edits cost the same
+            however many there are, ten at most.
+        methods: ``seprog``, ``verbatim``, or peers; none named: all of them.
+        work: Folder for what methods need trained.
+        out: Where the result goes, as JSON.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The result, as it is written to ``out``.
+
+    Raises:
+        InputError: If the shape or a method is not known.
+    """
+    known = (*GATED, *peers.PEERS)
+    require_known(methods, known)
+    lm, chosen = random_base(shape), tuple(methods) or known
+    rows: list[dict[str, Any]] = []
+    gated = [m for m in GATED if m in chosen]
+    if gated:
+        generator = SelfEncoder(lm, SelfEncoderConfig(refine=0))
+        editor = Editor(lm, ScopeGate.from_pretrained(GATE, TextEncoder()), generator)
+        rows += atlas.evaluate(editor, [edits], gated, progress=progress)["results"]
+    shop, what = Workshop(lm, work / shape.replace("/", "-"), ONE_STEP), atlas.plan(TRIED, 0)
+    for name in watch([m for m in chosen if m not in GATED], "methods", progress):
+        peer = peers.PEERS[name]
+        method = peer.make(shop, peer.settings()[0])
+        _, costs = peers.run(method, peer.at_once, what, progress)
+        first = [request_of(what.scenario, f) for f in what.scenario.facts.values()]
+        costs |= peers.work(method, peer.at_once, first)
+        rows.append({"method": name, "edits": TRIED, "when": "after_all", "metrics": costs})
+    result = {
+        "config": {"dataset": "cost", "shape": shape, "methods": list(chosen)},
+        **provenance(),
+        "parameters": sum(p.numel() for p in lm.model.parameters()),
+        "threads": torch.get_num_threads(),
+        "results": [
+            {**r, "metrics": {k: v for k, v in r["metrics"].items() if k in COSTS}}
+            for r in rows
+            if r["when"] == "after_all"
+        ],
+    }
+    save(result, out, [], None)
+    return result
+
+
+def table(result: dict[str, Any]) -> Table:
+    """The result as people read it, a row per method."""
+    names = [n for n in COSTS if n != "perplexity_ratio"]
+    view = Table("method", "edits", title=f"{result['config']['shape']}: what editing costs")
+    for name in names:
+        view.add_column(name.replace("_", " "), justify="right")
+    for row in result["results"]:
+        cells = [atlas.shown(name, row["metrics"].get(name)) for name in names]
+        view.add_row(row["method"], f"{row['edits']:,}", *cells)
+    return view

@@ -1,0 +1,64 @@
+"""What editing costs is measured on weights that know nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import AutoConfig
+
+from seprog.bench import atlas as bench
+from seprog.bench import shapes
+from seprog.bench.metrics import COSTS
+from seprog.bench.shapes import measure, random_base, table
+from seprog.errors import InputError
+
+
+@pytest.fixture
+def shape(tmp_path: Path) -> str:
+    """A folder with the configuration of a model that takes no time."""
+    config = AutoConfig.for_model(
+        "gpt2",
+        n_layer=7,
+        n_embd=32,
+        n_head=2,
+        n_positions=256,
+        vocab_size=6144,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    config.save_pretrained(tmp_path / "shape")
+    return str(tmp_path / "shape")
+
+
+def test_costs_are_measured_and_nothing_else(
+    shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shapes, "TRIED", 2)
+    monkeypatch.setattr(bench, "TRIED", 2)
+    real = bench._probes
+    monkeypatch.setattr(bench, "_probes", lambda *args: real(*args)[:6] + real(*args)[-4:])
+    out = tmp_path / "cost.json"
+    result = measure(shape, 3, ["seprog", "none", "ft_l", "grace"], tmp_path, out)
+    assert json.loads(out.read_text()) == json.loads(json.dumps(result))
+    rows = {row["method"]: row for row in result["results"]}
+    assert list(rows) == ["seprog", "none", "ft_l", "grace"]
+    assert rows["seprog"]["edits"] == 3 and rows["ft_l"]["edits"] == 2
+    for row in rows.values():
+        assert set(row["metrics"]) == set(COSTS)
+    assert rows["none"]["metrics"]["flops_per_edit"]["value"] == 0
+    assert rows["seprog"]["metrics"]["bytes_per_edit"]["value"] > 0
+    assert rows["ft_l"]["metrics"]["flops_per_edit"]["value"] > 0
+    assert table(result).row_count == 4
+
+
+def test_a_base_has_its_shape_and_the_same_weights_each_time(shape: str) -> None:
+    one, other = random_base(shape), random_base(shape)
+    assert one.model.config.n_layer == 7 and one.fingerprint == other.fingerprint
+
+
+@pytest.mark.parametrize("name", ["magic", "bert", "no/such"])
+def test_no_such_shape(name: str) -> None:
+    with pytest.raises(InputError, match="causal model"):
+        random_base(name)
