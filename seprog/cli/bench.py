@@ -117,7 +117,7 @@ def cost(
     torch.set_num_threads(threads)
     show = sys.stderr.isatty()
     result = measure(shape, edits, methods or (), work, common.file_of(json), show)
-    print_result(result, table(result), json)
+    print_result(result, table, json)
 
 
 @app.command(

@@ -65,7 +65,7 @@ def atlas(
     editor = common.open_editor(None, model, generator, gate, device=device)
     out = common.file_of(json)
     result = measure(editor, sizes, chosen, seed, out, answers, sys.stderr.isatty())
-    print_result(result, table(result), json)
+    print_result(result, table, json)
 
 
 @app.command("peers", epilog=example("seprog eval peers --edits 100 --json peers.json"))
@@ -93,7 +93,7 @@ def peers(
     out = common.file_of(json)
     names, show = methods or list(PEERS), sys.stderr.isatty()
     result = evaluate(Workshop(lm, work), sizes, names, seed, out, answers, show)
-    print_result(result, table(result), json)
+    print_result(result, table, json)
 
 
 for name, data_set in trials.DATA_SETS.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -57,12 +57,12 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
 
 
-def print_result(result: Any, view: Table, path: Path | None) -> None:
+def print_result(result: Any, table: Callable[[Any], Table], path: Path | None) -> None:
     """Print a measured result: as JSON where ``--json -`` asked for it, else as a table."""
     if path == Path("-"):
         print_json(result)
     else:
-        console().print(view)
+        console().print(table(result))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -116,4 +116,4 @@ def add_command(app: typer.Typer, name: str, data_set: DataSet) -> None:
         )
         out = common.file_of(json)
         result = evaluate(task, name, work, config, out, answers, sys.stderr.isatty())
-        print_result(result, table(result, data_set.title), json)
+        print_result(result, lambda r: table(r, data_set.title), json)

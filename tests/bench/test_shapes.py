@@ -12,7 +12,7 @@ from seprog.bench import atlas as bench
 from seprog.bench import shapes
 from seprog.bench.metrics import COSTS
 from seprog.bench.shapes import measure, random_base, table
-from seprog.errors import InputError
+from seprog.errors import InputError, ModelError
 
 
 @pytest.fixture
@@ -58,7 +58,12 @@ def test_a_base_has_its_shape_and_the_same_weights_each_time(shape: str) -> None
     assert one.model.config.n_layer == 7 and one.fingerprint == other.fingerprint
 
 
-@pytest.mark.parametrize("name", ["magic", "bert", "no/such"])
+@pytest.mark.parametrize("name", ["magic", "no/such", "t5"])
 def test_no_such_shape(name: str) -> None:
     with pytest.raises(InputError, match="causal model"):
         random_base(name)
+
+
+def test_what_reads_in_both_directions_is_refused() -> None:
+    with pytest.raises(ModelError, match="both directions"):
+        random_base("bert")

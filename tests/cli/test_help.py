@@ -61,7 +61,7 @@ def test_help_ends_with_an_example(name: str, bare: Run) -> None:
 @pytest.mark.parametrize("name", LEAVES)
 def test_common_options(name: str) -> None:
     options = {p.name: p for p in LEAVES[name].params}
-    measures = name.startswith("eval") or name == "atlas exam"
+    measures = name.startswith("eval") or name in ("atlas exam", "bench cost")
     assert ("json" in options) == (name in READABLE or measures)
     if "memory" in options:
         assert options["memory"].envvar == "SEPROG_MEMORY"
