@@ -10,14 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerFast
-
-from seprog.bench.facts import FactEditing, FactParts, fact_of
-from seprog.data.byte_pairs import byte_pairs
+from seprog.bench.facts import CausalFactEditing, FactParts, fact_of
 from seprog.data.cases import Case, load_cases
 from seprog.errors import InputError
-from seprog.lm import CausalLM
-from seprog.training.causal import CausalTraining, train_causal
+from seprog.training.causal import CausalTraining
 from seprog.training.facts import Fact
 
 PARTS = ("test", "far", "calibration", "train")
@@ -53,7 +49,7 @@ class CounterFactBench:
     )
 
 
-class CounterFact(FactEditing):
+class CounterFact(CausalFactEditing):
     """The task.
 
     Args:
@@ -90,16 +86,8 @@ class CounterFact(FactEditing):
             self.config.sizes,
             self.config.few,
             self.config.open_book,
+            self.config.model,
         )
-
-    def teach(self, folder: Path, run_folder: Path) -> None:
-        """From nothing, with a tokenizer of its own."""
-        how, tokenizer = self.config.model, self._tokenizer(run_folder / "tokenizer")
-        train_causal(folder, run_folder, how, self.corpus, tokenizer)
-
-    def load(self, folder: Path) -> CausalLM:
-        """The base model."""
-        return CausalLM.from_pretrained(str(folder), "float32")
 
     def exam(self) -> dict[str, list[tuple[str, str]]]:
         """The test records, and their neighbours."""
@@ -107,13 +95,6 @@ class CounterFact(FactEditing):
             "records": [(f.prompts[0], f.answer) for f in self.parts.test],
             "neighbours": [(p, f.answer) for f in self.parts.test for p in f.near],
         }
-
-    def _tokenizer(self, path: Path) -> PreTrainedTokenizerFast:
-        if not path.exists():
-            texts = [f"{p} {f.answer}." for f in self.known for p in (*f.prompts, *f.near)]
-            texts += [f.stated(self.parts.targets.get(f.prompts[0], f.answer)) for f in self.known]
-            byte_pairs(iter(texts), self.config.model.vocabulary).save_pretrained(path)
-        return PreTrainedTokenizerFast.from_pretrained(path)
 
 
 def _cases(folder: Path) -> list[Case]:

@@ -1,4 +1,4 @@
-"""Facts that are edited and asked about in other words: what CounterFact and zsRE have in common.
+"""Facts that are edited and asked about in other words: what several data sets have in common.
 
 The base model knows the facts. Some of those of the test part are edited; generators and gates
 learn from other facts, on other subjects.
@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerFast
+
 from seprog.bench.metrics import normalise
 from seprog.bench.trials import (
     BaseSays,
@@ -24,8 +26,10 @@ from seprog.bench.trials import (
     replies,
     spread,
 )
+from seprog.data.byte_pairs import byte_pairs
 from seprog.data.cases import Case
-from seprog.lm import LanguageModel
+from seprog.lm import CausalLM, LanguageModel
+from seprog.training.causal import CausalTraining, train_causal
 from seprog.training.facts import Fact, FactCorpus, fact_examples, fact_scopes, mentions
 from seprog.training.scopes import Scopes
 from seprog.types import Example
@@ -158,8 +162,11 @@ class FactEditing(ABC):
     ) -> Iterator[Trial]:
         parts, subjects = self.parts, {f.subject for f in facts}
         near = dict.fromkeys(p for f in facts for p in parts.near.get(f.prompts[0], ()))
+        edited = {p for f in facts for p in f.prompts}
+        aside = dict.fromkeys(p for f in facts for p, _ in f.aside)
         others = [
             *(Question("near_miss", p) for p in near if not mentions(p, subjects)),
+            *(Question("near_miss", p) for p in aside if p not in edited),
             *(Question("far", f.prompts[0]) for f in far if not mentions(f.prompts[0], subjects)),
         ]
         about: dict[EditTexts, list[Question]] = {}
@@ -172,3 +179,45 @@ class FactEditing(ABC):
             follows = parts.entailed.get(rewrite, ())
             about[told] += [Question("entailed", q, answer, told) for q, answer in follows]
         yield from spread(protocol, size, about, others, rng)
+
+
+class CausalFactEditing(FactEditing):
+    """On a causal base model that is taught from nothing, with a tokenizer of its own.
+
+    Args:
+        parts: As for ``FactEditing``, like the others.
+        known: The facts that it is taught.
+        sizes: Edits at a time.
+        few: Facts that are edited where fewer are edited at a time.
+        open_book: Share of documents to read.
+        model: How the base model is trained.
+    """
+
+    def __init__(
+        self,
+        parts: FactParts,
+        known: Sequence[Fact],
+        sizes: Sequence[int],
+        few: int,
+        open_book: float,
+        model: CausalTraining,
+    ) -> None:
+        super().__init__(parts, known, sizes, few, open_book)
+        self.model = model
+
+    def teach(self, folder: Path, run_folder: Path) -> None:
+        """From nothing, with a tokenizer of its own."""
+        tokenizer = self._tokenizer(run_folder / "tokenizer")
+        train_causal(folder, run_folder, self.model, self.corpus, tokenizer)
+
+    def load(self, folder: Path) -> CausalLM:
+        """The base model."""
+        return CausalLM.from_pretrained(str(folder), "float32")
+
+    def _tokenizer(self, path: Path) -> PreTrainedTokenizerFast:
+        if not path.exists():
+            texts = [f"{p} {f.answer}." for f in self.known for p in (*f.prompts, *f.near)]
+            texts += [f"{prompt} {answer}." for f in self.known for prompt, answer in f.aside]
+            texts += [f.stated(self.parts.targets.get(f.prompts[0], f.answer)) for f in self.known]
+            byte_pairs(iter(texts), self.model.vocabulary).save_pretrained(path)
+        return PreTrainedTokenizerFast.from_pretrained(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from seprog.bench.counterfact import CounterFact, CounterFactBench
 from seprog.bench.fever import FactChecking
+from seprog.bench.knowedit import KnowEdit, KnowEditBench
 from seprog.bench.leapofthought import LeapOfThought
 from seprog.bench.trials import Task, TrialBench
 from seprog.bench.zsre import ZsRE, ZsREBench
@@ -28,6 +29,12 @@ def _counterfact(data: Path, threads: int, bf16: bool) -> Task:
     return CounterFact(data, replace(config, model=how))
 
 
+def _knowedit(data: Path, threads: int, bf16: bool) -> Task:
+    config = KnowEditBench()
+    how = replace(config.model, threads=threads, bf16=bf16)
+    return KnowEdit(data, replace(config, model=how))
+
+
 def _zsre(data: Path, threads: int, bf16: bool) -> Task:
     config = ZsREBench()
     return ZsRE(data, replace(config, model=replace(config.model, threads=threads, bf16=bf16)))
@@ -37,6 +44,7 @@ TASKS: dict[str, Callable[[Path, int, bool], Task]] = {
     "leapofthought": _leapofthought,
     "fever": _fever,
     "counterfact": _counterfact,
+    "knowedit": _knowedit,
     "zsre": _zsre,
 }
 """Given a folder with the data, CPU threads and whether to multiply in bfloat16, a task."""

@@ -78,6 +78,11 @@ DATA_SETS = {
         "Teach a causal model CounterFact's facts, edit them, and ask in other words.",
         3,
     ),
+    "knowedit": DataSet(
+        "KnowEdit",
+        "Teach a causal model KnowEdit's facts, edit them, and ask for what is near and follows.",
+        3,
+    ),
     "zsre": DataSet(
         "zsRE",
         "Teach a sequence-to-sequence model zsRE's answers, edit them, and ask in other words.",

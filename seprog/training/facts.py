@@ -27,6 +27,8 @@ class Fact:
         answer: What is true.
         group: Facts of one group have answers of one kind; those of another fact may stand in.
         near: Prompts about other subjects that the same answer is true of.
+        aside: Other questions about the subject, with their answers, that editing the fact leaves
+            as they are.
     """
 
     subject: str
@@ -34,6 +36,7 @@ class Fact:
     answer: str
     group: str
     near: tuple[str, ...] = ()
+    aside: tuple[tuple[str, str], ...] = ()
 
     def stated(self, answer: str) -> str:
         """As an edit with some answer."""
@@ -44,7 +47,7 @@ class FactCorpus:
     """Documents that teach facts, and reading.
 
     Args:
-        facts: What is to be known; near prompts are taught too.
+        facts: What is to be known; what is near and aside is taught too.
         read: Facts that statements may contradict and be asked about in all their prompts.
         rng: Source of chance.
         open_book: Share of documents with statements (0 to 1).
@@ -53,9 +56,8 @@ class FactCorpus:
     def __init__(
         self, facts: Sequence[Fact], read: Sequence[Fact], rng: random.Random, open_book: float
     ) -> None:
-        self.closed = list(
-            dict.fromkeys((p, f.answer) for f in facts for p in (*f.prompts, *f.near))
-        )
+        own = ((p, f.answer) for f in facts for p in (*f.prompts, *f.near))
+        self.closed = list(dict.fromkeys([*own, *(pair for f in facts for pair in f.aside)]))
         self.read, self.rng, self.open_book = read, rng, open_book
         self.weights = [1.0] * len(self.closed)
         self.answers = answers_by_group(read)
@@ -137,7 +139,10 @@ def fact_examples(facts: Sequence[Fact], rng: random.Random) -> Iterator[Example
             other = rng.choice(facts)
             pool = fact.near if fact.near and rng.random() < 0.5 else other.prompts
             prompt = rng.choice(pool)
-            if not mentions(prompt, subjects):
+            aside = bool(fact.aside) and rng.random() < 0.5
+            if aside:
+                prompt, _ = rng.choice(fact.aside)
+            if aside or not mentions(prompt, subjects):
                 yield Example(tuple(edits), prompt, None, "unrelated")
             continue
         prompt = rng.choice(fact.prompts)
@@ -146,7 +151,7 @@ def fact_examples(facts: Sequence[Fact], rng: random.Random) -> Iterator[Example
 
 
 def fact_scopes(facts: Sequence[Fact], edits: int, rng: random.Random) -> Scopes:
-    """A memory of edited facts; their prompts, their neighbours' and other facts' prompts.
+    """A memory of edited facts; their prompts, what is near and aside, and other facts' prompts.
 
     Args:
         facts: Of one part.
@@ -165,5 +170,7 @@ def fact_scopes(facts: Sequence[Fact], edits: int, rng: random.Random) -> Scopes
     stages = [Stage(p, p, (known[f],), True) for f in chosen for p in f.prompts]
     outside = [p for f in chosen for p in f.near[:2]] + [rng.choice(f.prompts) for f in others]
     stages += [Stage(p, p) for p in outside if not mentions(p, subjects)]
+    edited = {p for f in chosen for p in f.prompts}
+    stages += [Stage(p, p) for f in chosen for p, _ in f.aside[:2] if p not in edited]
     rng.shuffle(stages)
     return Scopes(list(known.values()), stages)

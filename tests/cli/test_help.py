@@ -40,6 +40,7 @@ def test_all_commands_are_there() -> None:
         "eval leapofthought",
         "eval fever",
         "eval counterfact",
+        "eval knowedit",
         "eval zsre",
         "eval peers",
         "bench run",

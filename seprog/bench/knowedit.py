@@ -1,0 +1,159 @@
+"""KnowEdit's wiki_counterfact on a causal base model that knows its facts.
+
+The base model is trained from nothing on what the records call true: the edits' own prompts, other
+names of their subjects, and other questions about them. It is taught nothing that would lead from a
+new answer further, so the portability questions mostly ask for what it cannot know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from seprog.bench.facts import CausalFactEditing, FactParts, fact_of
+from seprog.data.cases import Asked, Case, load_cases
+from seprog.errors import InputError
+from seprog.training.causal import CausalTraining
+from seprog.training.facts import Fact
+
+PARTS = ("test", "dev", "far", "train")
+"""In the order in which they are filled, from the records with paraphrases on."""
+
+
+@dataclass(frozen=True)
+class KnowEditBench:
+    """How large a share of KnowEdit is taught and edited.
+
+    Args:
+        test: Records that are edited, at most.
+        dev: Records that thresholds are fitted on, at most.
+        far: Records that are asked about only, at most.
+        train: Records that generators and gates learn from, at most.
+        paraphrases: Of each record, how many are taken.
+        near: Of each record, how many questions about its subject that must stay as they are.
+        sizes: Edits at a time; 0 means all.
+        few: Records that are edited where there are fewer edits at a time than this.
+        open_book: Share of the base model's documents that are to be read.
+        model: How the base model is trained.
+    """
+
+    test: int = 400
+    dev: int = 120
+    far: int = 60
+    train: int = 3000
+    paraphrases: int = 4
+    near: int = 4
+    sizes: tuple[int, ...] = (1, 10, 100, 0)
+    few: int = 200
+    open_book: float = 0.25
+    model: CausalTraining = field(
+        default_factory=lambda: CausalTraining(vocabulary=8192, layers=8, steps=6000)
+    )
+
+
+class KnowEdit(CausalFactEditing):
+    """The task.
+
+    Args:
+        folder: With KnowEdit's files as published; records without a true answer are left out.
+        config: How much of them.
+
+    Raises:
+        InputError: If no file of KnowEdit is there, or a row is wrong.
+    """
+
+    def __init__(self, folder: Path, config: KnowEditBench | None = None) -> None:
+        self.config = config = config or KnowEditBench()
+        parts: dict[str, list[Case]] = {name: [] for name in PARTS}
+        of_subject: dict[str, str] = {}
+        for case in _cases(folder):
+            free = (n for n in PARTS if len(parts[n]) < getattr(config, n))
+            part = of_subject.get(case.edits[0].subject) or next(free, None)
+            if part is not None:
+                of_subject[case.edits[0].subject] = part
+                parts[part].append(case)
+        facts = {name: [self._fact(c) for c in cases] for name, cases in parts.items()}
+        edited = [*parts["test"], *parts["dev"]]
+        entailed = {c.edits[0].prompt: _asked(c, "entailed") for c in parts["test"]}
+        once = [*facts["test"], *facts["dev"], *facts["far"]]
+        names = [
+            replace(fact_of(c), prompts=(a.prompt,))
+            for name in ("test", "dev", "far")
+            for c in parts[name]
+            for a in c.asked
+            if a.group == ALIAS
+        ]
+        super().__init__(
+            FactParts(
+                facts["train"],
+                facts["dev"],
+                facts["test"],
+                facts["far"],
+                {c.edits[0].prompt: c.edits[0].target for c in edited},
+                entailed=entailed,
+            ),
+            [
+                *facts["train"],
+                *(replace(f, prompts=f.prompts[:1]) for f in once),
+                *names,
+            ],
+            config.sizes,
+            config.few,
+            config.open_book,
+            config.model,
+        )
+
+    def _fact(self, case: Case) -> Fact:
+        """With some of its paraphrases, the subject's other names, and what must stay."""
+        fact = fact_of(case)
+        own, *rephrased = fact.prompts
+        aliases = {a.prompt for a in case.asked if a.group == ALIAS}
+        worded = [p for p in rephrased if p not in aliases][: self.config.paraphrases]
+        named = [p for p in rephrased if p in aliases][:2]
+        aside = tuple(_asked(case, "near_miss")[: self.config.near])
+        return replace(fact, prompts=(own, *worded, *named), aside=aside)
+
+    def exam(self) -> dict[str, list[tuple[str, str]]]:
+        """The test records, and what is near them."""
+        test = self.parts.test
+        return {
+            "records": [(f.prompts[0], f.answer) for f in test],
+            "aside": list(dict.fromkeys(pair for f in test for pair in f.aside)),
+        }
+
+
+ALIAS = "Subject_Aliasing"
+"""KnowEdit's name of questions that call the subject by another name."""
+
+
+def _asked(case: Case, kind: str) -> list[tuple[str, str]]:
+    """Prompts of a kind, with the first of their answers."""
+    return [(a.prompt, a.answers[0]) for a in case.asked if a.kind == kind]
+
+
+def _cases(folder: Path) -> list[Case]:
+    """Those with paraphrases first; each prompt once, and only what an edit would change."""
+    loaded = _loaded([p for p in sorted(folder.glob("*")) if ".json" in p.name])
+    found: dict[str, Case] = {}
+    for case in sorted(loaded, key=lambda c: not _worded(c)):
+        edit = case.edits[0]
+        usable = edit.subject and edit.truth and edit.subject in edit.prompt
+        if usable and edit.target not in edit.truth:
+            found.setdefault(edit.prompt, case)
+    if not found:
+        raise InputError(
+            f"{folder} holds no file of KnowEdit",
+            "wiki_counterfact's files as published, plain or gzipped",
+            "Give such a folder with --data",
+        )
+    return list(found.values())
+
+
+def _loaded(paths: Iterable[Path]) -> list[Case]:
+    return [case for path in paths for case in load_cases(path)]
+
+
+def _worded(case: Case) -> Sequence[Asked]:
+    """Paraphrases in other words, not by other names."""
+    return [a for a in case.asked if a.kind == "paraphrase" and a.group != ALIAS]
