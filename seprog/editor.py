@@ -249,7 +249,7 @@ class Editor:
                 [decisions[i].query for i in rows],
                 prefixes,
                 max_new_tokens=max_new_tokens,
-                bos=self._bos(prefixes),
+                bos=self.bos(prefixes),
                 **options,
             )
             for i, text in zip(rows, found, strict=True):
@@ -296,7 +296,7 @@ class Editor:
         if edits:
             decision = merged(self.explain_many(asked, namespace, threshold))
         [prefix] = self.prefixes([decision])
-        [bos] = self._bos([prefix])
+        [bos] = self.bos([prefix])
         [said] = self.lm.generate([text], [prefix], max_new_tokens, bos=bos and own_bos, **options)
         return Answer(asked[0], said.strip(), decision, time.perf_counter() - start)
 
@@ -306,7 +306,7 @@ class Editor:
         """The answer to one query, piece by piece."""
         [decision] = self.explain_many([query], namespace)
         [prefix] = self.prefixes([decision])
-        [bos] = self._bos([prefix])
+        [bos] = self.bos([prefix])
         yield from self.lm.stream(query, prefix, max_new_tokens, bos=bos, **options)
 
     def explain(self, query: str, namespace: str | None = None) -> GateDecision:
@@ -329,6 +329,10 @@ class Editor:
         return [
             Prefix.join([cached[e.id] for e in d.fired]) if d.fired else None for d in decisions
         ]
+
+    def bos(self, prefixes: Sequence[Prefix | None]) -> list[bool]:
+        """Per prefix, whether the text behind it gets the tokenizer's leading tokens."""
+        return [p is None or not self.generator.replaces_bos for p in prefixes]
 
     def cached_prefixes(self, edits: Sequence[Edit]) -> dict[str, Prefix]:
         """Prefixes by id, from the memory's cache or made now."""
@@ -410,9 +414,6 @@ class Editor:
         return fitted
 
     # --- checks -------------------------------------------------------------------------------
-
-    def _bos(self, prefixes: Sequence[Prefix | None]) -> list[bool]:
-        return [p is None or not self.generator.replaces_bos for p in prefixes]
 
     def _check_spelling(self, edit: Edit) -> None:
         """The model must be able to read the statement and, if it writes, to say it again."""

@@ -174,8 +174,9 @@ class FactEditing(ABC):
             rewrite, *rephrased = fact.prompts
             target = parts.targets[rewrite]
             told = (fact.stated(target),)
-            about[told] = [Question("rewrite", rewrite, target, told)]
-            about[told] += [Question("paraphrase", p, target, told) for p in rephrased]
+            was = fact.answer
+            about[told] = [Question("rewrite", rewrite, target, told, was)]
+            about[told] += [Question("paraphrase", p, target, told, was) for p in rephrased]
             follows = parts.entailed.get(rewrite, ())
             about[told] += [Question("entailed", q, answer, told) for q, answer in follows]
         yield from spread(protocol, size, about, others, rng)

@@ -5,6 +5,10 @@ All are shares of probes (0 to 1), greedy free generation, whole answers compare
 - ``rewrite``, ``paraphrase``, ``entailed``, ``composed``: the right answer in the edited world.
 - ``superseded``: the answer of the newer edit, where an edit was replaced.
 - ``forgotten``: the very answer that the unedited base model gives, where an edit was taken back.
+- ``rewrite_teacher_forced``, ``paraphrase_teacher_forced``: the answer's tokens that are likeliest,
+  each behind the right ones before it; what many papers report, and no free generation.
+- ``rewrite_prefers_new``, ``paraphrase_prefers_new``: the new answer is likelier than the old one,
+  by the mean log-probability of their tokens (Meng et al. 2022, section 3).
 - ``near_miss``, ``far``: the very answer that the unedited base model gives.
 - ``far_bitwise``: the same logits, bit for bit, in a batch that also holds edited rows.
 - ``false_fire``: out-of-scope probes for which any edit fired.
@@ -24,6 +28,7 @@ from seprog.gate import wilson
 IN_SCOPE = ("rewrite", "paraphrase", "entailed")
 OUT_OF_SCOPE = ("near_miss", "far")
 CHANGED = ("superseded", "forgotten")
+FORCED = ("rewrite", "paraphrase")
 SHARES = (
     *IN_SCOPE,
     "composed",
@@ -33,6 +38,7 @@ SHARES = (
     "false_fire",
     "false_change",
     "fired_rightly",
+    *(f"{kind}_{what}" for what in ("teacher_forced", "prefers_new") for kind in FORCED),
 )
 """What ``score`` finds, in the order of the tables."""
 COSTS = (
@@ -65,6 +71,10 @@ class Record:
         bitwise: Whether the logits were the base model's, bit for bit; ``None`` if not compared.
         age: Edits that were written after the newest one that the answer rests on; ``None`` out of
             scope, and where edits do not come one after another.
+        teacher_forced: Share of the right answer's tokens that are likeliest, each behind those
+            before it; ``None`` if not asked.
+        prefers_new: Whether the right answer is likelier than the one before the edit; ``None`` if
+            not asked.
     """
 
     method: str
@@ -78,6 +88,8 @@ class Record:
     fired: tuple[str, ...] | None = None
     bitwise: bool | None = None
     age: int | None = None
+    teacher_forced: float | None = None
+    prefers_new: bool | None = None
 
     def row(self) -> dict[str, object]:
         """As it is saved."""
@@ -120,6 +132,16 @@ def score(records: Sequence[Record]) -> dict[str, dict[str, float]]:
     found["fired_rightly"] = rate(
         set(r.needed) <= set(r.fired) for r in inside if r.fired is not None
     )
+    for kind in FORCED:
+        forced = [r for r in records if r.kind == kind and r.teacher_forced is not None]
+        if forced:
+            mean = sum(r.teacher_forced or 0.0 for r in forced) / len(forced)
+            low, high = wilson(mean * len(forced), len(forced))
+            share = {"value": mean, "low": low, "high": high, "n": len(forced)}
+            found[f"{kind}_teacher_forced"] = share
+        found[f"{kind}_prefers_new"] = rate(
+            r.prefers_new for r in records if r.kind == kind and r.prefers_new is not None
+        )
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import torch
 from rich.table import Table
 
 from seprog.bench.metrics import Record, score
@@ -24,6 +25,7 @@ from seprog.bench.results import provenance, save
 from seprog.editor import Editor
 from seprog.gate import ScopeGate
 from seprog.generator import SelfEncoder, VerbatimGenerator
+from seprog.generator.objective import objective_for
 from seprog.lm import LanguageModel
 from seprog.memory import Memory
 from seprog.methods.contract import require_known
@@ -31,7 +33,7 @@ from seprog.text_encoder import TextEncoder
 from seprog.training.gate import GateTraining, calibrate, train_gate
 from seprog.training.generator import GeneratorTraining, train_generator
 from seprog.training.scopes import Scopes
-from seprog.types import Edit, Example, Prefix
+from seprog.types import Edit, Example, Prefix, PrefixBatch
 
 METHODS = ("none", "reader_oracle", "in_context_oracle", "verbatim", "seprog", "seprog_oracle")
 """No edit; a twin of the base model that was fine-tuned to read the right edits in its context,
@@ -82,12 +84,15 @@ class Question:
         text: The query.
         answer: The right answer; ``None`` out of scope, where the base model's own is right.
         needed: Statements of the edits that the answer rests on.
+        before: What was right before the edit, to be compared with; ``None`` where that, and
+            teacher-forced scores, mean nothing.
     """
 
     kind: str
     text: str
     answer: str | None = None
     needed: EditTexts = ()
+    before: str | None = None
 
 
 @dataclass(frozen=True)
@@ -217,7 +222,7 @@ def evaluate(
 
 
 def replies(
-    lm: LanguageModel, texts: Sequence[str], prefixes: Sequence[Prefix] | None = None
+    lm: LanguageModel, texts: Sequence[str], prefixes: Sequence[Prefix | None] | None = None
 ) -> list[str]:
     """What a model says to texts, a prefix in front of each if there are any."""
     found: list[str] = []
@@ -295,21 +300,33 @@ def _answers(
         single = dict(zip(statements, made, strict=True))
         return [Prefix.join([single[s] for s in questions[i].needed]) for i in inside]
 
-    verbatim = Editor(base, gate, VerbatimGenerator(base), editor.memory)
-    ways: dict[str, Callable[[], list[str]]] = {
-        "none": lambda: list(own),
-        "in_context_oracle": lambda: oracle(replies(base, context)),
-        "verbatim": lambda: verbatim.answer(decisions),
-        "seprog": lambda: editor.answer(decisions),
-        "seprog_oracle": lambda: oracle(
-            replies(base, [texts[i] for i in inside], right_prefixes())
-        ),
+    def behind_gate(editor: Editor) -> _Read:
+        prefixes = editor.prefixes([decisions[i] for i in inside])
+        return _Read(base, bare, prefixes, editor.bos(prefixes))
+
+    bare = [texts[i] for i in inside]
+    gated = {"verbatim": Editor(base, gate, VerbatimGenerator(base), editor.memory)}
+    gated["seprog"] = editor
+    ways: dict[str, Callable[[], _Read]] = {
+        "none": lambda: _Read(base, bare),
+        "in_context_oracle": lambda: _Read(base, context),
+        "verbatim": lambda: behind_gate(gated["verbatim"]),
+        "seprog": lambda: behind_gate(editor),
+        "seprog_oracle": lambda: _Read(base, bare, right_prefixes()),
     }
     if (reader := models.reader) is not None:
-        ways["reader_oracle"] = lambda: oracle(replies(reader, context))
+        ways["reader_oracle"] = lambda: _Read(reader, context)
     for name in (m for m in methods if m in ways):
-        said = ways[name]()
+        read = ways[name]()
+        if name == "none":
+            said = list(own)
+        elif name in gated:
+            said = gated[name].answer(decisions)
+        else:
+            said = oracle(replies(read.lm, read.texts, read.prefixes))
+        scores = dict(zip(inside, _forced(read, [questions[i] for i in inside]), strict=True))
         for i, q in enumerate(questions):
+            accuracy, prefers = scores.get(i, (None, None))
             yield Record(
                 name,
                 trial.edits,
@@ -320,7 +337,44 @@ def _answers(
                 said[i],
                 q.needed,
                 fired[i] if name in GATED else None,
+                teacher_forced=accuracy,
+                prefers_new=prefers,
             )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a method puts to a model for the questions in scope."""
+
+    lm: LanguageModel
+    texts: Sequence[str]
+    prefixes: Sequence[Prefix | None] | None = None
+    bos: Sequence[bool] | bool = True
+
+
+@torch.no_grad()
+def _forced(read: _Read, questions: Sequence[Question]) -> list[tuple[float | None, bool | None]]:
+    """Per question, its teacher-forced accuracy, and whether the new answer is the likelier one."""
+    found: list[tuple[float | None, bool | None]] = [(None, None)] * len(questions)
+    asked = [i for i, q in enumerate(questions) if q.before is not None and q.answer is not None]
+    for start in range(0, len(asked), 32):
+        rows = asked[start : start + 32]
+        prefixes = None
+        if read.prefixes is not None:
+            prefixes = PrefixBatch.stack([read.prefixes[i] for i in rows])
+        bos = read.bos if isinstance(read.bos, bool) else [read.bos[i] for i in rows]
+        form = objective_for(read.lm)
+        new, old = (
+            form.ask(prefixes, [Example((), read.texts[i], answer) for i, answer in part], bos)
+            for part in (
+                [(i, questions[i].answer) for i in rows],
+                [(i, questions[i].before) for i in rows],
+            )
+        )
+        likelier = (new.losses() < old.losses()).tolist()
+        for i, accuracy, prefers in zip(rows, new.token_accuracy(), likelier, strict=True):
+            found[i] = accuracy, prefers
+    return found
 
 
 def spread(

@@ -20,6 +20,7 @@ from seprog.lm import CausalLM, EncoderModel, LanguageModel, Seq2SeqLM
 from seprog.types import Example, PrefixBatch
 
 Ids = Int[Tensor, "batch time"]
+Bos = bool | Sequence[bool]
 Generator = Callable[[Sequence[str]], PrefixBatch]
 """Statements to prefixes, differentiable in whatever is trained."""
 
@@ -44,6 +45,11 @@ class Asked:
         """Per row, whether every token of the answer and of its end, or the label, is likeliest."""
         return ((self.logits.argmax(-1) == self.wanted) | ~self.real).all(dim=1).tolist()
 
+    def token_accuracy(self) -> list[float]:
+        """Per row, the share of places whose right token is likeliest (0 to 1)."""
+        right = (self.logits.argmax(-1) == self.wanted) & self.real
+        return (right.sum(dim=1) / self.real.sum(dim=1)).tolist()
+
     def losses(self) -> Float[Tensor, " batch"]:
         """Per row, the cross-entropy of the answer, averaged over its places."""
         entropy = torch.nn.functional.cross_entropy
@@ -67,8 +73,16 @@ class Objective(Protocol):
         """
         ...
 
-    def ask(self, prefixes: PrefixBatch | None, examples: Sequence[Example]) -> Asked:
-        """The examples, all with answers, read behind their prefixes."""
+    def ask(
+        self, prefixes: PrefixBatch | None, examples: Sequence[Example], bos: Bos = True
+    ) -> Asked:
+        """The examples, all with answers, read behind their prefixes.
+
+        Args:
+            prefixes: Of some rows.
+            examples: The rows.
+            bos: Whether a prompt gets the tokenizer's leading tokens; for all, or one per row.
+        """
         ...
 
 
@@ -148,7 +162,9 @@ class _Reading(ABC):
     lm: LanguageModel
 
     @abstractmethod
-    def ask(self, prefixes: PrefixBatch | None, examples: Sequence[Example]) -> Asked:
+    def ask(
+        self, prefixes: PrefixBatch | None, examples: Sequence[Example], bos: Bos = True
+    ) -> Asked:
         """See ``Objective``."""
 
     def losses(self, generator: Generator, examples: Sequence[Example]) -> dict[str, Tensor]:
@@ -181,12 +197,12 @@ class Continuation(_Reading):
         """What the unedited model goes on with."""
         return [text.strip() or "." for text in self.lm.generate(prompts, max_new_tokens=16)]
 
-    def collate(self, examples: Sequence[Example]) -> Batch:
+    def collate(self, examples: Sequence[Example], bos: Bos = True) -> Batch:
         """Examples, all with answers, as a batch."""
         lm = self.lm
         rows, answers = [], []
-        for example in examples:
-            prompt = lm.tokens.encode([example.prompt], True)[0]
+        prompts = lm.tokens.encode([e.prompt for e in examples], bos)
+        for prompt, example in zip(prompts, examples, strict=True):
             target = lm.tokens.encode([" " + answer_text(lm, example.answer or "")], False)[0]
             rows.append(prompt + target)
             answers.append(len(target))
@@ -195,9 +211,11 @@ class Continuation(_Reading):
         answer = torch.arange(ids.shape[1], device=lm.device)[None] >= ids.shape[1] - count
         return Batch(ids, mask, answer, torch.tensor([e.keep for e in examples], device=lm.device))
 
-    def ask(self, prefixes: PrefixBatch | None, examples: Sequence[Example]) -> Asked:
+    def ask(
+        self, prefixes: PrefixBatch | None, examples: Sequence[Example], bos: Bos = True
+    ) -> Asked:
         """Each token of the answer is predicted at the one before it."""
-        lm, batch = self.lm, self.collate(examples)
+        lm, batch = self.lm, self.collate(examples, bos)
         logits = lm.forward(batch.ids, batch.mask, prefixes)[:, :-1]
         return Asked(
             logits,
@@ -230,10 +248,12 @@ class Translation(_Reading):
         ids, mask = lm.tokens.pad(rows, lm.device)
         return ids, mask.bool()
 
-    def ask(self, prefixes: PrefixBatch | None, examples: Sequence[Example]) -> Asked:
+    def ask(
+        self, prefixes: PrefixBatch | None, examples: Sequence[Example], bos: Bos = True
+    ) -> Asked:
         """Each token of the answer is predicted from those before it."""
         lm = self.lm
-        ids, mask = lm.tokens.pad(lm.tokens.encode([e.prompt for e in examples]), lm.device)
+        ids, mask = lm.tokens.pad(lm.tokens.encode([e.prompt for e in examples], bos), lm.device)
         answers, real = self._written(examples)
         read = lm.shifted(answers)
         return Asked(
@@ -267,7 +287,9 @@ class Classification(_Reading):
         """The unedited model's labels."""
         return self.lm.reply(prompts)
 
-    def ask(self, prefixes: PrefixBatch | None, examples: Sequence[Example]) -> Asked:
+    def ask(
+        self, prefixes: PrefixBatch | None, examples: Sequence[Example], bos: Bos = True
+    ) -> Asked:
         """One place per text, for its label.
 
         Raises:
@@ -281,7 +303,7 @@ class Classification(_Reading):
                 f"one of the model's labels: {', '.join(labels)}",
                 "Correct the answer",
             )
-        ids, mask = lm.tokens.pad(lm.tokens.encode([e.prompt for e in examples]), lm.device)
+        ids, mask = lm.tokens.pad(lm.tokens.encode([e.prompt for e in examples], bos), lm.device)
         wanted = torch.tensor([[labels[str(e.answer)]] for e in examples], device=lm.device)
         return Asked(
             lm.forward(ids, mask, prefixes)[:, None],

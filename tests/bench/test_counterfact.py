@@ -75,6 +75,9 @@ def test_every_method_is_measured(task: CounterFact, tmp_path: Path, one_step: T
     assert {r["method"] for r in result["results"]} == set(trials.METHODS) - {"reader_oracle"}
     for row in result["results"]:
         assert row["metrics"].keys() >= {"rewrite", "paraphrase", "near_miss", "far"}
+        forced = row["metrics"]["rewrite_teacher_forced"]
+        assert forced["n"] == row["metrics"]["rewrite"]["n"] and 0 <= forced["value"] <= 1
+        assert row["metrics"]["paraphrase_prefers_new"]["n"] == row["metrics"]["paraphrase"]["n"]
     trained = (tmp_path / "work" / "base" / "model.safetensors").stat().st_mtime_ns
     assert (
         evaluate(task, "counterfact", tmp_path / "work", one_step)["results"] == result["results"]

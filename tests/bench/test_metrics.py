@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from seprog.bench.metrics import Record, normalise, rate, retention, score
+from seprog.bench.metrics import SHARES, Record, normalise, rate, retention, score
 
 
 def record(kind: str, expected: str, answer: str, **more: object) -> Record:
@@ -79,6 +79,21 @@ def test_every_share_has_its_interval() -> None:
     assert rate([True, False, True, False]) == pytest.approx(
         {"value": 0.5, "low": 0.15004, "high": 0.84996, "n": 4}, abs=1e-4
     )
+
+
+def test_teacher_forced_scores_stand_beside() -> None:
+    asked = [
+        record("rewrite", "Oslo", "Rome", teacher_forced=0.5, prefers_new=True),
+        record("rewrite", "Oslo", "Oslo", teacher_forced=1.0, prefers_new=False),
+        record("rewrite", "Oslo", "Oslo"),
+        record("paraphrase", "Oslo", "Rome", teacher_forced=0.25, prefers_new=True),
+    ]
+    found = values(score(asked))
+    assert found["rewrite"] == (2 / 3, 3)
+    assert found["rewrite_teacher_forced"] == (0.75, 2)
+    assert found["paraphrase_teacher_forced"] == (0.25, 1)
+    assert found["rewrite_prefers_new"] == (0.5, 2) and found["paraphrase_prefers_new"] == (1.0, 1)
+    assert set(found) <= set(SHARES)
 
 
 def test_retention_is_by_age() -> None:

@@ -72,6 +72,7 @@ def test_losses_of_labels(lm: EncoderModel, generator: SelfEncoder) -> None:
     said = [max(row, key=row.__getitem__) for row in rows]
     asked = objective.ask(PrefixBatch.stack(prefixes), [learn, other])
     assert asked.hits() == [said[0] == "LABEL_0", said[1] == "LABEL_2"]
+    assert asked.token_accuracy() == [float(hit) for hit in asked.hits()]
 
 
 def test_an_answer_that_is_no_label_is_refused(lm: EncoderModel, generator: SelfEncoder) -> None:
@@ -124,6 +125,8 @@ def test_losses_of_written_answers(name: str) -> None:
     assert objective.losses(generator, [keep]).keys() == {"keep"}
     asked = objective.ask(PrefixBatch.stack([prefix]), [learn])
     assert asked.losses().item() == pytest.approx(alone, abs=1e-3) and len(asked.hits()) == 1
+    [share] = asked.token_accuracy()
+    assert 0 <= share <= 1 and (share == 1) == asked.hits()[0]
 
 
 def test_a_writers_generator_is_trained(tmp_path: Path) -> None:
