@@ -12,6 +12,7 @@ from seprog.bench import atlas, peers, trials
 from seprog.bench.suite import Cell
 from seprog.bench.tasks import TASKS, bench_of
 from seprog.bench.workshop import Workshop
+from seprog.data.folders import folder_of
 from seprog.editor import Editor
 from seprog.lm import CausalLM
 
@@ -26,7 +27,8 @@ class Lab:
 
     Args:
         work: Folder for what is trained on the way.
-        data: Folder with a folder for each data set.
+        data: Folder with a folder for each data set, or that of a single one, or its name on the
+            Hub.
         threads: CPU threads.
         bf16: Train in bfloat16.
         progress: Whether to show progress bars.
@@ -51,8 +53,9 @@ class Lab:
         """Measure a cell, and write its result and answers."""
         name, seed = cell.part.dataset, cell.seed
         if cell.edits is None:
-            folder = cell.part.data or self.data / name
-            task = TASKS[name](folder, self.threads, self.bf16)
+            own = self.data / name
+            folder = cell.part.data or (own if own.is_dir() else self.data)
+            task = TASKS[name](folder_of(folder), self.threads, self.bf16)
             part = cell.part
             how = bench_of((seed,), cell.methods, part.edits, self.threads, self.bf16)
             trials.evaluate(task, name, self.work / name, how, out, answers, self.progress)

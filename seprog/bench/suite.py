@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,9 @@ class Cell:
     @property
     def name(self) -> str:
         """Of its files."""
-        what = [self.part.dataset, "+".join(self.methods), str(self.edits or ""), f"s{self.seed}"]
+        sizes = self.part.edits if self.edits is None else (self.edits,)
+        what = [self.part.dataset, "+".join(self.methods), "+".join(map(str, sizes))]
+        what.append(f"s{self.seed}")
         return "-".join(x for x in what if x)
 
 
@@ -104,6 +106,13 @@ def load_suite(path: Path) -> Suite:
             "See benchmarks/suites for examples",
         ) from error
     return Suite(tuple(_part(row, path) for row in rows))
+
+
+def narrowed(suite: Suite, methods: tuple[str, ...], edits: tuple[int, ...]) -> Suite:
+    """A suite with other methods and numbers of edits; none given leaves its own."""
+    return Suite(
+        tuple(replace(p, methods=methods or p.methods, edits=edits or p.edits) for p in suite.parts)
+    )
 
 
 def _part(row: Any, path: Path) -> Part:

@@ -11,7 +11,7 @@ import typer
 from seprog.cli import common
 from seprog.cli.output import console, example, print_result
 from seprog.cli.train import Bf16, Threads
-from seprog.cli.trials import Json, Methods, Work
+from seprog.cli.trials import Edits, Json, Methods, Work
 from seprog.errors import MissingExtra
 
 app = typer.Typer(help="Measure a whole suite, and show the results.")
@@ -34,17 +34,27 @@ def run(
         ),
     ],
     data: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder with a folder for each data set.")
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="Folder with a folder for each data set; for a single one also its own folder, "
+            "or its name on the Hub.",
+        ),
     ] = Path("data"),
+    methods: Methods = None,
+    edits: Edits = None,
     work: Work = Path("work"),
     threads: Threads = 1,
     bf16: Bf16 = True,
 ) -> None:
-    """Measure a suite, cell by cell; a run that was stopped goes on."""
-    from seprog.bench.suite import cells, load_suite
+    """Measure a suite, cell by cell; a run that was stopped goes on.
+
+    --methods and --edits stand for those that the suite names.
+    """
+    from seprog.bench.suite import cells, load_suite, narrowed
     from seprog.bench.suite import run as run_suite
 
-    found = load_suite(suite)
+    found = narrowed(load_suite(suite), tuple(methods or ()), tuple(edits or ()))
     from seprog.bench.lab import ALONE, TOGETHER, Lab
 
     todo = cells(found, TOGETHER, ALONE)

@@ -12,7 +12,10 @@ from seprog.cli import common
 from seprog.cli.output import example, print_result
 from seprog.cli.train import Bf16, Threads
 
-Data = Annotated[Path, typer.Option(metavar="DIR", help="Folder with the data set's files.")]
+Data = Annotated[
+    Path,
+    typer.Option(metavar="DIR", help="Folder with the data set's files, or its name on the Hub."),
+]
 Work = Annotated[
     Path,
     typer.Option(
@@ -26,6 +29,8 @@ Seeds = Annotated[
 Methods = Annotated[
     list[str] | None,
     typer.Option(
+        "--methods",
+        "--method",
         metavar="NAME",
         help="A method to compare; may be given several times.",
         show_default="all of them",
@@ -114,8 +119,9 @@ def add_command(app: typer.Typer, name: str, data_set: DataSet) -> None:
         with common.waiting("Loading the data"):
             from seprog.bench.tasks import TASKS, bench_of
             from seprog.bench.trials import evaluate, table
+            from seprog.data.folders import folder_of
 
-            task = TASKS[name](data, threads, bf16)
+            task = TASKS[name](folder_of(data), threads, bf16)
         config = bench_of(
             tuple(range(seeds)), tuple(methods or ()), tuple(edits or ()), threads, bf16
         )

@@ -10,7 +10,7 @@ import pytest
 from seprog.bench import lab
 from seprog.bench.lab import ALONE, TOGETHER, Lab
 from seprog.bench.report import load
-from seprog.bench.suite import TRIALS, Cell, Part, Suite, cells, load_suite, run
+from seprog.bench.suite import TRIALS, Cell, Part, Suite, cells, load_suite, narrowed, run
 from seprog.bench.tasks import TASKS
 from seprog.errors import InputError
 
@@ -35,8 +35,17 @@ def test_a_suite_is_read_and_cut_into_cells(tmp_path: Path) -> None:
     todo = cells(suite, ("none", "seprog"), ("ft",))
     names = [cell.name for cell in todo]
     assert names[:3] == ["atlas-none+seprog-1-s0", "atlas-ft-1-s0", "atlas-none+seprog-10-s0"]
-    assert names[-1] == "fever-s4" and len(names) == len(set(names)) == 9
+    assert names[-1] == "fever-1-s4" and len(names) == len(set(names)) == 9
     assert todo[-1].edits is None
+
+
+def test_a_suite_is_narrowed() -> None:
+    suite = Suite((Part("atlas", edits=(1, 10)), Part("zsre", methods=("none",))))
+    assert narrowed(suite, (), ()) == suite
+    other = narrowed(suite, ("seprog",), (100,))
+    assert other == Suite(
+        (Part("atlas", None, ("seprog",), (100,)), Part("zsre", None, ("seprog",), (100,)))
+    )
 
 
 def test_a_data_sets_name_is_a_suite() -> None:
@@ -103,6 +112,7 @@ def test_every_cell_goes_to_who_measures_it(
         monkeypatch.setattr(module, "evaluate", lambda *a, name=name: calls.append((name, a)))
     monkeypatch.setitem(TASKS, "fever", lambda *a: a)
     (tmp_path / "s.yaml").write_text(TEXT.replace("    data: claims\n", ""))
+    (tmp_path / "data" / "fever").mkdir(parents=True)
     here = Lab(tmp_path / "work", tmp_path / "data", 1, False, False)
     for name in ("editor", "workshop"):
         monkeypatch.setitem(here.__dict__, name, name)
@@ -116,3 +126,6 @@ def test_every_cell_goes_to_who_measures_it(
     assert who == "trials" and task == (tmp_path / "data" / "fever", 1, False)
     assert (dataset, work, rest) == ("fever", tmp_path / "work" / "fever", [out, answers, False])
     assert (how.seeds, how.edits) == ((4,), (1,))  # type: ignore[attr-defined]
+    alone = Lab(tmp_path / "work", tmp_path / "data" / "fever", 1, False, False)
+    alone.measure(todo[-1], out, answers)
+    assert calls[3][1][0] == task, "a data set's own folder will do"

@@ -1,0 +1,51 @@
+"""Data sets lie in a folder, or on the Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from seprog.data.folders import folder_of
+from seprog.errors import InputError
+
+
+def test_a_folder_is_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert folder_of(tmp_path) == tmp_path
+    (tmp_path / "own" / "name").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert folder_of(Path("own/name")) == Path("own/name")
+
+
+def test_a_name_is_fetched_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, dict[str, Any]]] = []
+
+    def fetch(name: str, **options: Any) -> str:
+        asked.append((name, options))
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    assert folder_of(Path("zjunlp/KnowEdit")) == tmp_path
+    [(name, options)] = asked
+    assert name == "zjunlp/KnowEdit" and options["repo_type"] == "dataset"
+
+
+@pytest.mark.parametrize("error", [LocalEntryNotFoundError("offline"), OSError("no network")])
+def test_what_cannot_be_fetched_is_refused(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> str:
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(InputError, match="could not be fetched"):
+        folder_of(Path("zjunlp/KnowEdit"))
+
+
+@pytest.mark.parametrize("path", ["nowhere", "/no/where", "a/b/c", "./a", "../a"])
+def test_what_is_no_name_is_a_missing_folder(path: str) -> None:
+    with pytest.raises(InputError, match="no folder"):
+        folder_of(Path(path))
