@@ -15,12 +15,7 @@ def questions(**_: Any) -> dict[str, Dataset]:
     """Three hundred facts in phrasings of the test split, each with three wrong answers."""
     world, rng, rows = load_world(), random.Random(0), []
     for prompt, answer in closed_book(world, "test", rng, 300):
-        kinds = {
-            r.object
-            for (r_name, _), v in world.facts.items()
-            if v == answer
-            for r in [world.relations[r_name]]
-        }
+        kinds = {world.relations[r].object for (r, _), v in world.facts.items() if v == answer}
         pool = [o for kind in sorted(kinds) for o in world.objects(kind) if o != answer]
         choices = [answer, *rng.sample(sorted(set(pool)), 3)]
         rng.shuffle(choices)

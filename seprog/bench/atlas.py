@@ -65,9 +65,7 @@ def evaluate(
     records: list[Record] = []
     for size in edits:
         bench = _Bench(editor, size, seed, progress)
-        found = {
-            n: bench.records(n, "after_all") + bench.records(n, "right_after") for n in methods
-        }
+        found = {name: bench.records(name, "after_all") for name in methods}
         costs = {name: bench.costs(name) for name in methods}
         bench.change()
         for name in methods:
@@ -319,9 +317,8 @@ class _Bench:
             ratios = [query_ratio(editor, p.prompt) for p in pool[:: max(1, len(pool) // 30)][:30]]
             found[f"query_ratio_{name}"] = spread(ratios)
         found["perplexity_ratio"] = self._perplexity_ratio(editor)
-        edits = [{"prompt": self.scenario.prompts[f], "target": f.object} for f in self.stored][
-            :TRIED
-        ]
+        first = list(self.stored)[:TRIED]
+        edits = [{"prompt": self.scenario.prompts[f], "target": f.object} for f in first]
         return found | work(editor, edits, [p.prompt for p in probes[:TRIED]])
 
     @torch.no_grad()
@@ -329,14 +326,13 @@ class _Bench:
         """Of text that no edit bears on, relative to the base model's."""
         lm, said = editor.lm, self.plan.aside(self.asked["after_all"].base)
 
-        def edited(texts: Sequence[str]) -> Tensor:
-            prefixes = PrefixBatch.stack(editor.prefixes(editor.explain_many(texts)))
+        def read(texts: Sequence[str], prefixes: PrefixBatch | None = None) -> Tensor:
             return lm.forward(*lm.tokens.pad(lm.tokens.encode(texts, True), lm.device), prefixes)
 
-        def base(texts: Sequence[str]) -> Tensor:
-            return lm.forward(*lm.tokens.pad(lm.tokens.encode(texts, True), lm.device))
+        def edited(texts: Sequence[str]) -> Tensor:
+            return read(texts, PrefixBatch.stack(editor.prefixes(editor.explain_many(texts))))
 
-        ratio = perplexity(lm, said, edited) / perplexity(lm, said, base)
+        ratio = perplexity(lm, said, edited) / perplexity(lm, said, read)
         return {"value": ratio, "n": len(said)}
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from seprog.bench.meters import PeakMemory, flops
+from seprog.bench.meters import PeakMemory, editing
 from seprog.editor import Editor
 from seprog.memory import Memory
 from seprog.methods.contract import LONGEST_ANSWER
@@ -44,15 +44,10 @@ def work(
         for edit in edits:
             fresh.cached_prefixes([fresh.edit(**edit)])
 
-    with PeakMemory(editor.lm.device) as editing:
-        done = flops(write)
+    found = editing(write, len(edits), editor.lm.device)
     with PeakMemory(editor.lm.device) as answering:
         editor.generate(prompts, LONGEST_ANSWER)
-    return {
-        "flops_per_edit": {"value": done / len(edits), "n": len(edits)},
-        "peak_bytes_editing": {"value": editing.bytes, "n": len(edits)},
-        "peak_bytes_answering": {"value": answering.bytes, "n": len(prompts)},
-    }
+    return found | {"peak_bytes_answering": {"value": answering.bytes, "n": len(prompts)}}
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

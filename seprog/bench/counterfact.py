@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from seprog.bench.facts import CausalFactEditing, FactParts, fact_of
+from seprog.bench.facts import CausalFactEditing, FactParts, fact_of, shared_out
 from seprog.data.cases import Case, load_cases
 from seprog.errors import InputError
 from seprog.training.causal import CausalTraining
@@ -62,22 +62,10 @@ class CounterFact(CausalFactEditing):
 
     def __init__(self, folder: Path, config: CounterFactBench | None = None) -> None:
         self.config = config or CounterFactBench()
-        cases = _cases(folder)
-        targets: dict[str, str] = {}
-        sizes = {name: getattr(self.config, name) for name in PARTS}
-        parts: dict[str, list[Fact]] = {name: [] for name in PARTS}
-        of_subject: dict[str, str] = {}
-        for case in cases:
-            free = (name for name, size in sizes.items() if len(parts[name]) < size)
-            part = of_subject.get(case.edits[0].subject) or next(free, None)
-            if part is None:
-                continue
-            of_subject[case.edits[0].subject] = part
-            near = [a.prompt for a in case.asked if a.kind == "near_miss"]
-            fact = fact_of(case, near=tuple(near[: self.config.neighbours]))
-            targets[fact.prompts[0]] = case.edits[0].target
-            parts[part].append(fact)
-        test, far, dev, train = (parts[name] for name in PARTS)
+        self.model = self.config.model
+        parts = shared_out(_cases(folder), {name: getattr(self.config, name) for name in PARTS})
+        test, far, dev, train = ([self._fact(c) for c in parts[name]] for name in PARTS)
+        targets = {c.edits[0].prompt: c.edits[0].target for name in PARTS for c in parts[name]}
         near_of = {f.prompts[0]: f.near for f in (*test, *dev)}
         once = [replace(f, prompts=f.prompts[:1]) for f in (*test, *far, *dev)]
         super().__init__(
@@ -86,8 +74,12 @@ class CounterFact(CausalFactEditing):
             self.config.sizes,
             self.config.few,
             self.config.open_book,
-            self.config.model,
         )
+
+    def _fact(self, case: Case) -> Fact:
+        """With some of its neighbours."""
+        near = [a.prompt for a in case.asked if a.kind == "near_miss"]
+        return fact_of(case, near=tuple(near[: self.config.neighbours]))
 
     def exam(self) -> dict[str, list[tuple[str, str]]]:
         """The test records, and their neighbours."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,6 +78,25 @@ def fact_of(case: Case, written: Callable[[str], str] = str, near: tuple[str, ..
     group = edit.prompt.replace(edit.subject, "{}", 1)
     answer = written(edit.truth[0])
     return Fact(edit.subject, tuple(dict.fromkeys(prompts)), answer, group, near)
+
+
+def shared_out(cases: Iterable[Case], sizes: Mapping[str, int]) -> dict[str, list[Case]]:
+    """Cases by part, no two parts with the same subject.
+
+    Args:
+        cases: In the order in which the parts are filled.
+        sizes: By part, in the same order, how many cases it takes, at most; cases about a subject
+            that it has already come on top.
+    """
+    parts: dict[str, list[Case]] = {name: [] for name in sizes}
+    of_subject: dict[str, str] = {}
+    for case in cases:
+        free = (name for name, size in sizes.items() if len(parts[name]) < size)
+        part = of_subject.get(case.edits[0].subject) or next(free, None)
+        if part is not None:
+            of_subject[case.edits[0].subject] = part
+            parts[part].append(case)
+    return parts
 
 
 class FactEditing(ABC):
@@ -183,28 +202,10 @@ class FactEditing(ABC):
 
 
 class CausalFactEditing(FactEditing):
-    """On a causal base model that is taught from nothing, with a tokenizer of its own.
+    """On a causal base model that is taught from nothing, with a tokenizer of its own."""
 
-    Args:
-        parts: As for ``FactEditing``, like the others.
-        known: The facts that it is taught.
-        sizes: Edits at a time.
-        few: Facts that are edited where fewer are edited at a time.
-        open_book: Share of documents to read.
-        model: How the base model is trained.
-    """
-
-    def __init__(
-        self,
-        parts: FactParts,
-        known: Sequence[Fact],
-        sizes: Sequence[int],
-        few: int,
-        open_book: float,
-        model: CausalTraining,
-    ) -> None:
-        super().__init__(parts, known, sizes, few, open_book)
-        self.model = model
+    model: CausalTraining
+    """How the base model is trained."""
 
     def teach(self, folder: Path, run_folder: Path) -> None:
         """From nothing, with a tokenizer of its own."""

@@ -7,11 +7,11 @@ new answer further, so the portability questions mostly ask for what it cannot k
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from seprog.bench.facts import CausalFactEditing, FactParts, fact_of
+from seprog.bench.facts import CausalFactEditing, FactParts, fact_of, shared_out
 from seprog.data.cases import Asked, Case, load_cases
 from seprog.errors import InputError
 from seprog.training.causal import CausalTraining
@@ -65,14 +65,8 @@ class KnowEdit(CausalFactEditing):
 
     def __init__(self, folder: Path, config: KnowEditBench | None = None) -> None:
         self.config = config = config or KnowEditBench()
-        parts: dict[str, list[Case]] = {name: [] for name in PARTS}
-        of_subject: dict[str, str] = {}
-        for case in _cases(folder):
-            free = (n for n in PARTS if len(parts[n]) < getattr(config, n))
-            part = of_subject.get(case.edits[0].subject) or next(free, None)
-            if part is not None:
-                of_subject[case.edits[0].subject] = part
-                parts[part].append(case)
+        self.model = config.model
+        parts = shared_out(_cases(folder), {name: getattr(config, name) for name in PARTS})
         facts = {name: [self._fact(c) for c in cases] for name, cases in parts.items()}
         edited = [*parts["test"], *parts["dev"]]
         entailed = {c.edits[0].prompt: _asked(c, "entailed") for c in parts["test"]}
@@ -101,7 +95,6 @@ class KnowEdit(CausalFactEditing):
             config.sizes,
             config.few,
             config.open_book,
-            config.model,
         )
 
     def _fact(self, case: Case) -> Fact:
@@ -134,7 +127,8 @@ def _asked(case: Case, kind: str) -> list[tuple[str, str]]:
 
 def _cases(folder: Path) -> list[Case]:
     """Those with paraphrases first; each prompt once, and only what an edit would change."""
-    loaded = _loaded([p for p in sorted(folder.glob("*")) if ".json" in p.name])
+    paths = [p for p in sorted(folder.glob("*")) if ".json" in p.name]
+    loaded = [case for path in paths for case in load_cases(path)]
     found: dict[str, Case] = {}
     for case in sorted(loaded, key=lambda c: not _worded(c)):
         edit = case.edits[0]
@@ -148,10 +142,6 @@ def _cases(folder: Path) -> list[Case]:
             "Give such a folder with --data",
         )
     return list(found.values())
-
-
-def _loaded(paths: Iterable[Path]) -> list[Case]:
-    return [case for path in paths for case in load_cases(path)]
 
 
 def _worded(case: Case) -> Sequence[Asked]:

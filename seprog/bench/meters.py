@@ -29,6 +29,16 @@ def flops(run: Callable[[], Any]) -> int:
     return int(counter.get_total_flops())
 
 
+def editing(write: Callable[[], Any], edits: int, device: torch.device) -> dict[str, Any]:
+    """What writing so many edits costs: arithmetic per edit, and memory."""
+    with PeakMemory(device) as memory:
+        done = flops(write)
+    return {
+        "flops_per_edit": {"value": done / edits, "n": edits},
+        "peak_bytes_editing": {"value": memory.bytes, "n": edits},
+    }
+
+
 class PeakMemory:
     """The most memory that was held within a ``with`` block, above what was held before.
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from seprog.atlas.scenario import Probe
 from seprog.bench.atlas import Plan, entries, plan, written
 from seprog.bench.costs import TRIED
-from seprog.bench.meters import PeakMemory, flops, perplexity
+from seprog.bench.meters import PeakMemory, editing, perplexity
 from seprog.bench.metrics import OUT_OF_SCOPE, Record, score
 from seprog.bench.progress import watch
 from seprog.bench.workshop import Workshop, request_of
@@ -42,7 +42,6 @@ from seprog.methods import (
     LocatingConfig,
     LoRA,
     Nothing,
-    Request,
 )
 from seprog.methods.contract import require_known
 
@@ -176,9 +175,7 @@ def evaluate(
         for name in methods:
             method = PEERS[name].make(workshop, tuned[name]["chosen"])
             found, costs = run(method, PEERS[name].at_once, what, progress)
-            first = list(what.scenario.facts.values())[:TRIED]
-            requests = [request_of(what.scenario, fact) for fact in first]
-            costs |= work(method, PEERS[name].at_once, requests)
+            costs |= work(method, PEERS[name].at_once, what)
             results += entries(name, size, found, costs)
             records += found
     return written(edits, methods, seed, results, records, out, answers, tuning=tuned)
@@ -297,24 +294,19 @@ def _answers(method: EditMethod, probes: Sequence[Probe]) -> list[str]:
     return found
 
 
-def work(
-    method: EditMethod, at_once: int, requests: Sequence[Request]
-) -> dict[str, dict[str, float]]:
-    """Arithmetic and memory of some edits; the base model is as before when this returns."""
+def work(method: EditMethod, at_once: int, what: Plan) -> dict[str, dict[str, float]]:
+    """Arithmetic and memory of the first edits; the base model is as before when this returns."""
+    first = list(what.scenario.facts.values())[:TRIED]
+    requests = [request_of(what.scenario, fact) for fact in first]
 
     def write() -> None:
         step = at_once or len(requests)
         for start in range(0, len(requests), step):
             method.apply(requests[start : start + step])
 
-    with PeakMemory(method.lm.device) as editing:
-        done = flops(write)
+    found = editing(write, len(requests), method.lm.device)
     method.revert()
-    n = len(requests)
-    return {
-        "flops_per_edit": {"value": done / n, "n": n},
-        "peak_bytes_editing": {"value": editing.bytes, "n": n},
-    }
+    return found
 
 
 @torch.no_grad()

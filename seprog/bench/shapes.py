@@ -20,7 +20,7 @@ from seprog.bench.costs import TRIED
 from seprog.bench.metrics import COSTS
 from seprog.bench.progress import watch
 from seprog.bench.results import provenance, save
-from seprog.bench.workshop import Training, Workshop, request_of
+from seprog.bench.workshop import Training, Workshop
 from seprog.editor import Editor
 from seprog.errors import InputError
 from seprog.gate import ScopeGate
@@ -104,8 +104,7 @@ def measure(
         peer = peers.PEERS[name]
         method = peer.make(shop, peer.settings()[0])
         _, costs = peers.run(method, peer.at_once, what, progress)
-        first = [request_of(what.scenario, f) for f in what.scenario.facts.values()]
-        costs |= peers.work(method, peer.at_once, first)
+        costs |= peers.work(method, peer.at_once, what)
         rows.append({"method": name, "edits": TRIED, "when": "after_all", "metrics": costs})
     result = {
         "config": {"dataset": "cost", "shape": shape, "methods": list(chosen)},

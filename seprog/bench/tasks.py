@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from seprog.bench.counterfact import CounterFact, CounterFactBench
 from seprog.bench.fever import FactChecking
@@ -23,29 +24,22 @@ def _fever(data: Path, threads: int, bf16: bool) -> Task:
     return FactChecking(data, how=ClassifierTraining(threads=threads, bf16=bf16))
 
 
-def _counterfact(data: Path, threads: int, bf16: bool) -> Task:
-    config = CounterFactBench()
-    how = replace(config.model, threads=threads, bf16=bf16)
-    return CounterFact(data, replace(config, model=how))
+def _taught(task: Callable[[Path, Any], Task], config: Any) -> Callable[[Path, int, bool], Task]:
+    """A task whose base model is taught as its configuration says."""
 
+    def make(data: Path, threads: int, bf16: bool) -> Task:
+        how = replace(config.model, threads=threads, bf16=bf16)
+        return task(data, replace(config, model=how))
 
-def _knowedit(data: Path, threads: int, bf16: bool) -> Task:
-    config = KnowEditBench()
-    how = replace(config.model, threads=threads, bf16=bf16)
-    return KnowEdit(data, replace(config, model=how))
-
-
-def _zsre(data: Path, threads: int, bf16: bool) -> Task:
-    config = ZsREBench()
-    return ZsRE(data, replace(config, model=replace(config.model, threads=threads, bf16=bf16)))
+    return make
 
 
 TASKS: dict[str, Callable[[Path, int, bool], Task]] = {
     "leapofthought": _leapofthought,
     "fever": _fever,
-    "counterfact": _counterfact,
-    "knowedit": _knowedit,
-    "zsre": _zsre,
+    "counterfact": _taught(CounterFact, CounterFactBench()),
+    "knowedit": _taught(KnowEdit, KnowEditBench()),
+    "zsre": _taught(ZsRE, ZsREBench()),
 }
 """Given a folder with the data, CPU threads and whether to multiply in bfloat16, a task."""
 

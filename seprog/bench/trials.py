@@ -12,6 +12,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -317,13 +318,13 @@ def _answers(
     if (reader := models.reader) is not None:
         ways["reader_oracle"] = lambda: _Read(reader, context)
     for name in (m for m in methods if m in ways):
-        read = ways[name]()
+        read = cache(ways[name])
         if name == "none":
             said = list(own)
         elif name in gated:
             said = gated[name].answer(decisions)
         else:
-            said = oracle(replies(read.lm, read.texts, read.prefixes))
+            said = oracle(replies(read().lm, read().texts, read().prefixes))
         scores = dict(zip(inside, _forced(read, [questions[i] for i in inside]), strict=True))
         for i, q in enumerate(questions):
             accuracy, prefers = scores.get(i, (None, None))
@@ -353,12 +354,17 @@ class _Read:
 
 
 @torch.no_grad()
-def _forced(read: _Read, questions: Sequence[Question]) -> list[tuple[float | None, bool | None]]:
-    """Per question, its teacher-forced accuracy, and whether the new answer is the likelier one."""
+def _forced(
+    reading: Callable[[], _Read], questions: Sequence[Question]
+) -> list[tuple[float | None, bool | None]]:
+    """Per question, its teacher-forced accuracy, and whether the new answer is the likelier one.
+
+    What is put to the model is made only if a question has an answer from before.
+    """
     found: list[tuple[float | None, bool | None]] = [(None, None)] * len(questions)
     asked = [i for i, q in enumerate(questions) if q.before is not None and q.answer is not None]
     for start in range(0, len(asked), 32):
-        rows = asked[start : start + 32]
+        rows, read = asked[start : start + 32], reading()
         prefixes = None
         if read.prefixes is not None:
             prefixes = PrefixBatch.stack([read.prefixes[i] for i in rows])

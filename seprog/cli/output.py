@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from seprog.cli.common import STDIN
+
 if TYPE_CHECKING:
     from seprog.types import Candidate, GateDecision
 
@@ -59,7 +61,7 @@ def print_json(value: Any) -> None:
 
 def print_result(result: Any, table: Callable[[Any], Table], path: Path | None) -> None:
     """Print a measured result: as JSON where ``--json -`` asked for it, else as a table."""
-    if path == Path("-"):
+    if path == STDIN:
         print_json(result)
     else:
         console().print(table(result))

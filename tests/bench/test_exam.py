@@ -53,6 +53,8 @@ def test_an_evaluation_is_saved_answer_by_answer(
     untouched = [r for r in records if r.method == "none" and r.expected == r.answer]
     assert {r.kind for r in untouched} >= {"far"}
     assert all(r.bitwise for r in records if r.method == "verbatim" and r.kind == "far")
+    early = [r.prompt for r in records if (r.method, r.when) == ("none", "right_after")]
+    assert early and len(early) == len(set(early)), "each is asked once"
     view = table(result)
     assert len(view.columns) == 2 + len(METHODS)
     assert set(view.columns[1].cells) >= {"rewrite", "far bitwise", "bytes per edit"}
