@@ -4,6 +4,15 @@ from seprog.lm.base import LanguageModel
 from seprog.lm.causal import CausalLM
 from seprog.lm.encoder import EncoderModel
 from seprog.lm.loading import load_lm
+from seprog.lm.rowwise import RowOptions, Written
 from seprog.lm.seq2seq import Seq2SeqLM
 
-__all__ = ["CausalLM", "EncoderModel", "LanguageModel", "Seq2SeqLM", "load_lm"]
+__all__ = [
+    "CausalLM",
+    "EncoderModel",
+    "LanguageModel",
+    "RowOptions",
+    "Seq2SeqLM",
+    "Written",
+    "load_lm",
+]

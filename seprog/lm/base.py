@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from seprog.lm.attach import Positions
+from seprog.lm.rowwise import Cancelled, OnPiece, RowOptions, Written
 from seprog.lm.tokens import Tokens
 from seprog.types import Prefix, PrefixBatch, PrefixSpec
 
@@ -20,7 +21,7 @@ class LanguageModel(Protocol):
 
     Injecting happens wherever ``prefixes`` is an argument. ``CausalLM`` documents each member.
     Models that do not write (``generates`` is false) refuse ``generate_ids``, ``generate``,
-    ``stream`` and ``score``.
+    ``write``, ``stream`` and ``score``.
     """
 
     generates: bool
@@ -106,6 +107,18 @@ class LanguageModel(Protocol):
         **kwargs: Any,
     ) -> list[str]:
         """Continuations of texts."""
+
+    def write(
+        self,
+        texts: Sequence[str],
+        rows: Sequence[RowOptions],
+        prefixes: Sequence[Prefix | None] | None = None,
+        *,
+        bos: bool | Sequence[bool] = True,
+        on_piece: OnPiece | None = None,
+        cancelled: Cancelled | None = None,
+    ) -> list[Written]:
+        """Continuations of unrelated texts, each with its own options and its own end."""
 
     def stream(
         self,

@@ -174,4 +174,4 @@ class EncoderModel(Prefixed):
             "Ask it with reply",
         )
 
-    generate_ids = stream = score = generate
+    generate_ids = stream = score = write = generate

@@ -108,38 +108,63 @@ class StopAtText(StoppingCriteria):
         return torch.tensor(done, device=input_ids.device)
 
 
+class Pieces:
+    """Text of tokens as they come, in pieces that never have to be taken back.
+
+    The pieces joined are the whole text, cut at the first of the ``stop`` texts: a piece is held
+    back while it may still change (half a character, the start of a stop text).
+    """
+
+    def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str] = ()) -> None:
+        self._decode, self._stop = decode, stop
+        self.ids: list[int] = []
+        self.sent = ""
+
+    def add(self, ids: Sequence[int]) -> str:
+        """What can be shown now that these tokens have come; empty if nothing can."""
+        self.ids.extend(ids)
+        text = self._decode(self.ids)
+        if text.endswith("\ufffd"):  # half a character
+            return ""
+        text = cut(text, self._stop)
+        starts = (s[:n] for s in self._stop for n in range(len(s)))
+        held = max((len(start) for start in starts if text.endswith(start)), default=0)
+        return self._fresh(text[: len(text) - held])
+
+    def end(self) -> str:
+        """What was held back."""
+        return self._fresh(cut(self._decode(self.ids), self._stop))
+
+    def _fresh(self, text: str) -> str:
+        if not text.startswith(self.sent):
+            return ""
+        piece = text[len(self.sent) :]
+        self.sent = text
+        return piece
+
+
 class TextStream(BaseStreamer, StoppingCriteria):
     """Text pieces of one generation while it runs in another thread.
 
-    The pieces joined are the text that the generation returns: a piece is held back while it may
-    still change (half a character, the start of a stop text). As a stopping criterion it ends
+    The pieces joined are the text that the generation returns. As a stopping criterion it ends
     the generation once nobody reads any more.
     """
 
     def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str]) -> None:
-        self._decode, self._stop = decode, stop
-        self._ids: list[int] | None = None  # None until the prompt has come
-        self._sent = ""
+        self._pieces = Pieces(decode, stop)
+        self._started = False  # the prompt comes first
         self._queue: SimpleQueue[str | BaseException | None] = SimpleQueue()
         self.cancelled = False
 
     def put(self, value: Tensor) -> None:
         """Take the prompt, then one new token at a time."""
-        if self._ids is None:
-            self._ids = []
-            return
-        self._ids.extend(value.flatten().tolist())
-        text = self._decode(self._ids)
-        if text.endswith("\ufffd"):  # half a character
-            return
-        text = cut(text, self._stop)
-        starts = (s[:n] for s in self._stop for n in range(len(s)))
-        held = max((len(start) for start in starts if text.endswith(start)), default=0)
-        self._send(text[: len(text) - held])
+        if self._started:
+            self._send(self._pieces.add(value.flatten().tolist()))
+        self._started = True
 
     def end(self) -> None:
         """Send what was held back."""
-        self._send(cut(self._decode(self._ids or []), self._stop))
+        self._send(self._pieces.end())
         self._queue.put(None)
 
     def fail(self, error: BaseException) -> None:
@@ -159,6 +184,5 @@ class TextStream(BaseStreamer, StoppingCriteria):
             yield item
 
     def _send(self, text: str) -> None:
-        if text.startswith(self._sent) and len(text) > len(self._sent):
-            self._queue.put(text[len(self._sent) :])
-            self._sent = text
+        if text:
+            self._queue.put(text)

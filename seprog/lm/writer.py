@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seprog.lm.injection import inject
 from seprog.lm.prefixed import Ids, Prefixed
+from seprog.lm.rowwise import Cancelled, OnPiece, RowEnds, RowOptions, RowWriter, Written
 from seprog.lm.tokens import StopAtText, TextStream, cut
 from seprog.types import Prefix, PrefixBatch
 
@@ -109,6 +110,48 @@ class Writer(Prefixed):
     ) -> list[str]:
         """What the model says to texts: how it goes on with them; arguments as for ``generate``."""
         return self.generate(texts, prefixes, **kwargs)
+
+    def write(
+        self,
+        texts: Sequence[str],
+        rows: Sequence[RowOptions],
+        prefixes: Sequence[Prefix | None] | None = None,
+        *,
+        bos: bool | Sequence[bool] = True,
+        on_piece: OnPiece | None = None,
+        cancelled: Cancelled | None = None,
+    ) -> list[Written]:
+        """Continue unrelated texts together, each with its own options and its own end.
+
+        Args:
+            texts: What to continue.
+            rows: How, one per text.
+            prefixes: As in ``generate``.
+            bos: As in ``generate``.
+            on_piece: Called with row and text while the model writes; the pieces of a row joined
+                are its text.
+            cancelled: Asked for each row before each token; a row that is wanted no longer ends.
+
+        Returns:
+            What was written, one per text.
+
+        Raises:
+            InputError: A text does not fit into the context window beside the longest of them
+                and the most new tokens asked for.
+        """
+        ids, mask = self.tokens.pad(self.tokens.encode(texts, bos), self.device)
+        stops = self.model.generation_config.eos_token_id
+        ends = [stops] if isinstance(stops, int) else list(stops or [])
+        writer = RowWriter(self.tokens, rows, ends, on_piece, cancelled)
+        self.generate_ids(
+            ids,
+            mask,
+            self._stack(prefixes, len(texts)),
+            max_new_tokens=max(row.max_new_tokens for row in rows),
+            logits_processor=[writer],
+            stopping_criteria=[RowEnds(writer)],
+        )
+        return writer.written
 
     def stream(
         self,

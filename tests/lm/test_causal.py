@@ -90,7 +90,7 @@ def test_pieces_hold_back_what_may_still_change() -> None:
     sent = []
     for token in (1, 3, 2, 4, 2, 1):
         stream.put(torch.tensor([token]))
-        sent.append(stream._sent)
+        sent.append(stream._pieces.sent)
     assert sent == ["a", "a", "a\ufffd", "a\ufffd", "a\ufffd", "a\ufffd"]
     stream.end()
     assert "".join(stream) == "a\ufffd"
