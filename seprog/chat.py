@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from seprog.errors import InputError
@@ -15,6 +16,38 @@ ROLES = ("system", "user", "assistant")
 
 LEANING = 600
 """Characters of two user turns that the gate reads as one text; it cannot take in many more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked: of the model, and of the gate.
+
+    Args:
+        text: What the model reads.
+        judged: What the gate reads; an edit fires if it bears on any of these. The first one is
+            what was asked.
+        bos: Whether the tokenizer's BOS stands in front of ``text``.
+    """
+
+    text: str
+    judged: tuple[str, ...]
+    bos: bool = True
+
+    @staticmethod
+    def plain(text: str) -> Query:
+        """A text that both read as it stands."""
+        return Query(text, (text,))
+
+    @staticmethod
+    def conversation(tokenizer: Any, messages: Sequence[Message]) -> Query:
+        """The last turn of a conversation, in the words of the tokenizer's chat template.
+
+        Raises:
+            InputError: The conversation is none, or the template is missing or does not take it.
+        """
+        check_messages(messages)
+        text, bos = chat_text(tokenizer, messages)
+        return Query(text, tuple(judged(messages)), bos)
 
 
 def check_messages(messages: Sequence[Message]) -> None:

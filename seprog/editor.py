@@ -6,7 +6,9 @@ import json
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,9 @@ import torch
 from jaxtyping import Float32
 
 from seprog.batching import batches
-from seprog.chat import Message, chat_text, check_messages, judged, merged
-from seprog.errors import InputError
-from seprog.gate import Calibration, ScopeGate, Shelf, fit_threshold
+from seprog.chat import Message, Query, merged
+from seprog.errors import InputError, MemoryFileError
+from seprog.gate import Calibration, Overlay, ScopeGate, Shelf, fit_threshold
 from seprog.generator import PromptGenerator, VerbatimGenerator, load_generator
 from seprog.lm import LanguageModel, load_lm
 from seprog.memory import Event, Memory, make_edit
@@ -156,20 +158,24 @@ class Editor:
         """Store several corrections in one transaction; fields as for ``edit``.
 
         An edit may supersede one that was there before, not one of the same call (except by the
-        same prompt or triple).
+        same prompt or triple). A row's ``supersedes`` may name further ids that it replaces.
         """
-        fresh = [make_edit(**{"namespace": self.namespace, **row}) for row in rows]
-        for edit in fresh:
-            self._check_spelling(edit)
-        rivals = []
-        for edit in fresh:
-            shelf = self.shelf(edit.namespace)
-            rivals.append([e.id for e, _ in self.gate.same_question(edit, shelf)])
-        rivals = [
-            [i for i in ids if self.memory.get(i).statement != edit.statement]
-            for ids, edit in zip(rivals, fresh, strict=True)
-        ]
+        named = [list(row.get("supersedes") or ()) for row in rows]
+        fresh = [self._made(row) for row in rows]
+        rivals = [ids + self._rivals(edit) for ids, edit in zip(named, fresh, strict=True)]
         return self.memory.add_many(fresh, rivals)
+
+    def _made(self, row: Mapping[str, Any]) -> Edit:
+        """The edit of a row of fields, if the model can spell it."""
+        fields = {k: v for k, v in row.items() if k != "supersedes"}
+        edit = make_edit(**{"namespace": self.namespace, **fields})
+        self._check_spelling(edit)
+        return edit
+
+    def _rivals(self, edit: Edit) -> list[str]:
+        """Ids of the edits in force that answer the question of a new one, in other words."""
+        found = self.gate.same_question(edit, self.shelf(edit.namespace))
+        return [e.id for e, _ in found if e.statement != edit.statement]
 
     def forget(self, id_: str, author: str | None = None, reason: str | None = None) -> Edit:
         """Take an edit back; the base model's answer returns exactly."""
@@ -218,7 +224,7 @@ class Editor:
         """
         start = time.perf_counter()
         for query in queries:
-            _check_query(query)
+            check_query(query)
         decisions = (
             self.explain_many(queries, namespace, threshold)
             if edits
@@ -288,17 +294,18 @@ class Editor:
                 model has no chat template for it.
         """
         start = time.perf_counter()
-        check_messages(messages)
-        text, own_bos = chat_text(self.lm.tokenizer, messages)
-        asked = judged(messages)
-        _check_query(asked[0])
-        decision = GateDecision(asked[0], 1.0)
+        query = Query.conversation(self.lm.tokenizer, messages)
+        asked = query.judged[0]
+        check_query(asked)
+        decision = GateDecision(asked, 1.0)
         if edits:
-            decision = merged(self.explain_many(asked, namespace, threshold))
+            [decision] = self.decide([query], namespace, threshold)
         [prefix] = self.prefixes([decision])
         [bos] = self.bos([prefix])
-        [said] = self.lm.generate([text], [prefix], max_new_tokens, bos=bos and own_bos, **options)
-        return Answer(asked[0], said.strip(), decision, time.perf_counter() - start)
+        [said] = self.lm.generate(
+            [query.text], [prefix], max_new_tokens, bos=bos and query.bos, **options
+        )
+        return Answer(asked, said.strip(), decision, time.perf_counter() - start)
 
     def stream(
         self, query: str, max_new_tokens: int = 32, namespace: str | None = None, **options: Any
@@ -318,17 +325,80 @@ class Editor:
     ) -> list[GateDecision]:
         """Decisions of the gate, one per query."""
         for query in queries:
-            _check_query(query)
+            check_query(query)
         limit = self.calibration(namespace).threshold if threshold is None else threshold
         return self.gate.decide(queries, self.shelf(namespace), limit)
 
-    def prefixes(self, decisions: Sequence[GateDecision]) -> list[Prefix | None]:
-        """The joined prefix of the edits that fired, per decision; made now if not cached."""
-        edits = {e.id: e for d in decisions for e in d.fired}
-        cached = self.cached_prefixes(list(edits.values()))
-        return [
-            Prefix.join([cached[e.id] for e in d.fired]) if d.fired else None for d in decisions
+    def decide(
+        self,
+        queries: Sequence[Query],
+        namespace: str | None = None,
+        threshold: float | None = None,
+    ) -> list[GateDecision]:
+        """Decisions of the gate about queries of several texts each, one per query."""
+        found = iter(
+            self.explain_many([t for q in queries for t in q.judged], namespace, threshold)
+        )
+        return [merged([next(found) for _ in q.judged]) for q in queries]
+
+    def preview(
+        self,
+        rows: Sequence[dict[str, Any]],
+        queries: Sequence[str],
+        max_new_tokens: int = 32,
+        namespace: str | None = None,
+        threshold: float | None = None,
+    ) -> list[tuple[Answer, Answer]]:
+        """What would change if edits were written; nothing is stored.
+
+        Args:
+            rows: The edits, as for ``edit_many``.
+            queries: What is asked.
+            max_new_tokens: Longest answer.
+            namespace: Whose edits they would join; ``None`` means the editor's own.
+            threshold: Probability above which an edit fires; ``None`` means as calibrated.
+
+        Returns:
+            Per query, the answer as things are and the answer as it would be; the new edits'
+            ids are ``new-1``, ``new-2``, …
+
+        Raises:
+            InputError: If the rows do not make edits, or a query is empty or too long.
+        """
+        name = namespace or self.namespace
+        made = [self._made({**row, "namespace": name}) for row in rows]
+        fresh = [replace(edit, id=f"new-{i}") for i, edit in enumerate(made, start=1)]
+        replaced = [i for edit in fresh for i in self._rivals(edit)]
+        replaced += [i for row in rows for i in row.get("supersedes") or ()]
+        before = self.generate(queries, max_new_tokens, name, threshold)
+        limit = self.calibration(name).threshold if threshold is None else threshold
+        shelf = Overlay(self.shelf(name), self.gate.shelf(fresh), replaced)
+        decisions = self.gate.decide(queries, shelf, limit)
+        new = dict(zip([e.id for e in fresh], self.generator.prefixes(fresh), strict=True))
+        prefixes = self.prefixes(decisions, new)
+        said = self.lm.reply(
+            list(queries), prefixes, max_new_tokens=max_new_tokens, bos=self.bos(prefixes)
+        )
+        after = [
+            Answer(query, text.strip(), decision)
+            for query, text, decision in zip(queries, said, decisions, strict=True)
         ]
+        return list(zip(before, after, strict=True))
+
+    def prefixes(
+        self, decisions: Sequence[GateDecision], made: Mapping[str, Prefix] | None = None
+    ) -> list[Prefix | None]:
+        """The joined prefix of the edits that fired, per decision.
+
+        Args:
+            decisions: Of the gate.
+            made: Prefixes of edits that are not in the memory, by id; the others' are taken from
+                the memory's cache or made now.
+        """
+        known = dict(made or {})
+        edits = {e.id: e for d in decisions for e in d.fired if e.id not in known}
+        known |= self.cached_prefixes(list(edits.values()))
+        return [Prefix.join([known[e.id] for e in d.fired]) if d.fired else None for d in decisions]
 
     def bos(self, prefixes: Sequence[Prefix | None]) -> list[bool]:
         """Per prefix, whether the text behind it gets the tokenizer's leading tokens."""
@@ -341,7 +411,8 @@ class Editor:
         missing = [e for e in edits if e.id not in cached]
         if missing:
             fresh = self.generator.prefixes(missing)
-            self.memory.put_prefixes(stamp, [e.id for e in missing], fresh)
+            with suppress(MemoryFileError):  # a full disk stops writing, not answering
+                self.memory.put_prefixes(stamp, [e.id for e in missing], fresh)
             cached |= {e.id: p for e, p in zip(missing, fresh, strict=True)}
         return cached
 
@@ -367,7 +438,8 @@ class Editor:
         found = dict(zip(ids, kept, strict=True))
         if missing := [e for e in edits if e.id not in found]:
             made = self.gate.keys(missing)
-            self.memory.put_keys(stamp, [e.id for e in missing], made)
+            with suppress(MemoryFileError):
+                self.memory.put_keys(stamp, [e.id for e in missing], made)
             rounded = made.astype(np.float16)  # as the memory keeps them
             found |= {e.id: key for e, key in zip(missing, rounded, strict=True)}
         return np.stack([found[e.id] for e in edits], dtype=np.float32)
@@ -437,7 +509,12 @@ def _bare(text: str) -> str:
     return "".join(c for c in letters if not unicodedata.combining(c))
 
 
-def _check_query(query: str) -> None:
+def check_query(query: str) -> None:
+    """Refuse a query that is empty, longer than ``LONGEST_QUERY``, or no Unicode.
+
+    Raises:
+        InputError: It is.
+    """
     if not query.strip():
         raise InputError("The query is empty", "a question or the start of a text", "Ask something")
     if len(query) > LONGEST_QUERY:

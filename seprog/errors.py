@@ -6,6 +6,7 @@
     ├── InputError                   2   the caller's text, id, flag or file is not usable
     │   └── UnknownEdit              2   no edit has this id
     ├── MemoryFileError              3   the memory file cannot be opened, read or written
+    │   └── DiskFull                 3   there is no space left for a change
     ├── ModelError                   4   the base model cannot be loaded or cannot be edited
     │   └── FingerprintMismatch      4   generator, gate or prefix was made for something else
     └── MissingExtra                 5   an optional dependency is not installed
@@ -48,6 +49,10 @@ class MemoryFileError(SeprogError):
     """The memory file cannot be opened, read or written."""
 
     exit_code = 3
+
+
+class DiskFull(MemoryFileError):
+    """There is no space left for a change to the memory; what was there before is safe."""
 
 
 class ModelError(SeprogError):

@@ -2,12 +2,13 @@
 
 from seprog.gate.calibration import Calibration, fit_threshold, wilson
 from seprog.gate.gate import GateConfig, ScopeGate
-from seprog.gate.shelf import Shelf, interleave
+from seprog.gate.shelf import Overlay, Shelf, interleave
 from seprog.gate.words import WordIndex, cue
 
 __all__ = [
     "Calibration",
     "GateConfig",
+    "Overlay",
     "ScopeGate",
     "Shelf",
     "WordIndex",

@@ -92,3 +92,37 @@ class Shelf:
                 ids = interleave(close[:nearest], alike[:shared])
                 found.append([self.edits[i] for i in ids])
             return found
+
+
+class Overlay(Shelf):
+    """A shelf as it would be with more edits on it and some taken off; the shelf itself stays.
+
+    Args:
+        below: The shelf.
+        above: With the edits that are to be seen too.
+        hidden: Ids of edits on the shelf that are not to be seen.
+    """
+
+    def __init__(self, below: Shelf, above: Shelf, hidden: Collection[str] = ()) -> None:
+        super().__init__()
+        self.below, self.above, self.hidden = below, above, set(hidden)
+
+    def __len__(self) -> int:
+        """The number of edits on both, those hidden included."""
+        return len(self.below) + len(self.above)
+
+    def search(
+        self,
+        keys: Float[np.ndarray, "q d"],
+        cues: Sequence[str],
+        hidden: Sequence[Collection[str]],
+        nearest: int,
+        shared: int,
+        floor: float,
+    ) -> list[list[Edit]]:
+        """As on a shelf; the edits found on the two take turns."""
+        out = [self.hidden | set(ids) for ids in hidden]
+        found = [
+            s.search(keys, cues, out, nearest, shared, floor) for s in (self.above, self.below)
+        ]
+        return [interleave(*lists) for lists in zip(*found, strict=True)]

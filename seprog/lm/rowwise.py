@@ -1,8 +1,8 @@
 """A batch whose rows each have their own way of choosing tokens and their own end.
 
-transformers' ``generate`` treats all rows of a batch alike. ``RowWriter`` lets it serve unrelated requests
-together: as a logits processor it chooses each row's token by itself and leaves that one alone to be
-taken; ``RowEnds`` ends each row when its own end has come.
+transformers' ``generate`` treats all rows of a batch alike. ``RowWriter`` lets it serve unrelated
+requests together: as a logits processor it chooses each row's token by itself and leaves that one
+alone to be taken; ``RowEnds`` ends each row when its own end has come.
 """
 
 from __future__ import annotations

@@ -181,6 +181,37 @@ class Caches:
             row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return json.loads(row["value"]) if row else None
 
+    def metas(self, start: str) -> dict[str, Any]:
+        """All values whose names start alike.
+
+        Args:
+            start: How their names start.
+
+        Returns:
+            By name, in alphabetical order.
+        """
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT key, value FROM meta WHERE substr(key, 1, ?) = ? ORDER BY key",
+                (len(start), start),
+            ).fetchall()
+        return {row["key"]: json.loads(row["value"]) for row in rows}
+
+    def drop_meta(self, key: str) -> bool:
+        """Delete a value.
+
+        Args:
+            key: Its name.
+
+        Returns:
+            Whether it was there.
+
+        Raises:
+            MemoryFileError: The memory is read-only.
+        """
+        with self._database.writing() as connection:
+            return connection.execute("DELETE FROM meta WHERE key = ?", (key,)).rowcount > 0
+
 
 def _put(
     connection: sqlite3.Connection,

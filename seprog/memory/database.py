@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from seprog.errors import InputError, MemoryFileError
+from seprog.errors import DiskFull, InputError, MemoryFileError
 from seprog.memory.migrations import APPLICATION_ID, MIGRATIONS, migrate, version
 
 BUSY_SECONDS = 10.0
@@ -189,7 +189,8 @@ def _in_words(error: sqlite3.Error, path: str) -> MemoryFileError:
         "Open it again",
     )
     came, expected, advice = _WORDS.get(_kind(error), unforeseen)
-    return MemoryFileError(came.format(path=path, error=error), expected, advice)
+    failure = DiskFull if _kind(error) == sqlite3.SQLITE_FULL else MemoryFileError
+    return failure(came.format(path=path, error=error), expected, advice)
 
 
 def _kind(error: sqlite3.Error) -> int:

@@ -17,6 +17,7 @@ def search(
     namespace: str | None,
     active: bool | None,
     limit: int,
+    offset: int = 0,
 ) -> list[Edit]:
     """Edits that have all words of a text, or words that start with them, best match first.
 
@@ -29,6 +30,7 @@ def search(
         namespace: Only edits of this namespace.
         active: Only active, or only inactive ones; ``None`` means both.
         limit: At most so many.
+        offset: Pass over so many first.
 
     Returns:
         The edits; none for a text without words.
@@ -41,10 +43,14 @@ def search(
     starts = " ".join(f'"{word}"*' for word in words)
     found = connection.execute(
         "SELECT edits.* FROM edits_text JOIN edits ON seq = edits_text.rowid "
-        f"WHERE edits_text MATCH ? AND {condition} ORDER BY edits_text.rank, seq DESC LIMIT ?",
-        (f"({whole}) OR ({starts})", *values, limit),  # so that whole words rank higher
+        f"WHERE edits_text MATCH ? AND {condition} "
+        "ORDER BY edits_text.rank, seq DESC LIMIT ? OFFSET ?",
+        # so that whole words rank higher
+        (f"({whole}) OR ({starts})", *values, limit, offset),
     ).fetchall()
-    return edits_from(found or _containing(connection, text.strip(), condition, values, limit))
+    if found or offset:
+        return edits_from(found)
+    return edits_from(_containing(connection, text.strip(), condition, values, limit))
 
 
 def _containing(

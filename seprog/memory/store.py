@@ -221,14 +221,16 @@ class Memory(Caches):
         active: bool | None = None,
         limit: int | None = None,
         offset: int = 0,
+        newest_first: bool = False,
     ) -> Edits:
-        """Edits in the order in which they were added.
+        """Edits in the order in which they were added, or the other way round.
 
         Args:
             namespace: Only edits of this namespace.
             active: Only active, or only inactive ones; ``None`` means both.
             limit: At most so many; ``None`` means all.
             offset: Pass over so many first.
+            newest_first: Whether the last one added comes first.
 
         Returns:
             The edits.
@@ -241,7 +243,8 @@ class Memory(Caches):
         with self._database.reading() as connection:
             return records.edits_from(
                 connection.execute(
-                    f"SELECT * FROM edits WHERE {condition} ORDER BY seq LIMIT ? OFFSET ?",
+                    f"SELECT * FROM edits WHERE {condition} "
+                    f"ORDER BY seq {'DESC' if newest_first else 'ASC'} LIMIT ? OFFSET ?",
                     (*values, -1 if limit is None else limit, offset),
                 )
             )
@@ -252,6 +255,7 @@ class Memory(Caches):
         namespace: str | None = None,
         limit: int = 20,
         active: bool | None = True,
+        offset: int = 0,
     ) -> Edits:
         """Edits whose statement, prompt, target, subject or object has all words of a text.
 
@@ -263,16 +267,17 @@ class Memory(Caches):
             namespace: Only edits of this namespace.
             limit: At most so many.
             active: Only active, or only inactive ones; ``None`` means both.
+            offset: Pass over so many first.
 
         Returns:
             The edits, best match first; none if the text has no words.
 
         Raises:
-            InputError: The limit is negative.
+            InputError: The limit or the offset is negative.
         """
-        _check_range(limit, 0)
+        _check_range(limit, offset)
         with self._database.reading() as connection:
-            return full_text.search(connection, text, namespace, active, limit)
+            return full_text.search(connection, text, namespace, active, limit, offset)
 
     def count(self, namespace: str | None = None) -> int:
         """How many edits are in force.

@@ -1,0 +1,1 @@
+"""The server: an OpenAI-compatible API, an edits API, and a console; needs the ``server`` extra."""

@@ -1,0 +1,446 @@
+"""The edits API: write corrections, look at them, take them back, and try them before."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from hashlib import sha256
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, Field
+
+from seprog.editor import check_query
+from seprog.errors import InputError
+from seprog.memory import Event
+from seprog.memory.edit_text import MAX_CHARACTERS
+from seprog.server.errors import COMMON, Refused
+from seprog.server.replies import firing
+from seprog.server.service import Asker, Caller, Served, Service, Writer, visible
+from seprog.types import Edit
+
+router = APIRouter(prefix="/v1", tags=["Edits"], responses=COMMON)
+
+_KEPT = 24 * 3600.0
+"""Seconds for which an Idempotency-Key is remembered."""
+_writing = threading.Lock()
+
+Line = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
+Id = Annotated[str, Path(pattern=r"^[0-9A-Za-z_-]{4,64}$", description="The whole id of an edit.")]
+IfMatch = Annotated[
+    str | None,
+    Header(description="Change only the state with this ETag; else 412.", max_length=200),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        description="Any text; the same request with it writes nothing anew for a day.",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
+    ),
+]
+
+
+class EditIn(BaseModel):
+    """A correction: a statement, or a prompt and its target, or subject, relation and object."""
+
+    model_config = {"extra": "forbid"}
+
+    statement: Line | None = Field(None, examples=["The CEO of Acme is Jane Doe."])
+    prompt: Line | None = None
+    target: Line | None = None
+    subject: Line | None = None
+    relation: Line | None = None
+    object: Line | None = None
+    reason: Line | None = Field(None, description="Why; kept in the history.")
+    supersedes: list[Annotated[str, Field(max_length=64)]] = Field(
+        [], max_length=50, description="Ids of edits that it replaces, beside those it is seen to."
+    )
+
+    def row(self, caller: Caller) -> dict[str, Any]:
+        """As the editor takes it."""
+        given = self.model_dump(exclude_none=True)
+        return {**given, "namespace": caller.namespace, "author": caller.key.name}
+
+
+class BatchIn(BaseModel):
+    """Several corrections, written together or not at all."""
+
+    edits: list[EditIn] = Field(min_length=1, max_length=1000)
+
+
+class Why(BaseModel):
+    """Why something is done."""
+
+    reason: Line | None = Field(None, description="Kept in the history.")
+
+
+class EditOut(BaseModel):
+    """An edit as it is now."""
+
+    id: str
+    statement: str
+    prompt: str | None
+    target: str | None
+    subject: str | None
+    relation: str | None
+    object: str | None
+    namespace: str
+    author: str | None
+    reason: str | None
+    created_at: float = Field(description="Seconds since 1970 (UTC).")
+    supersedes: str | None
+    active: bool = Field(description="Whether it is in force.")
+
+
+class EditList(BaseModel):
+    """Some edits."""
+
+    object: str = "list"
+    data: list[EditOut]
+    has_more: bool = Field(description="Whether there are more behind these.")
+
+
+class EventOut(BaseModel):
+    """Something that happened to an edit."""
+
+    edit_id: str
+    action: str = Field(description="added, superseded, forgotten or restored.")
+    at: float = Field(description="Seconds since 1970 (UTC).")
+    author: str | None
+    reason: str | None
+    other_id: str | None = Field(description="The edit that took over, or that was taken over.")
+
+
+class EventList(BaseModel):
+    """What happened, oldest first."""
+
+    object: str = "list"
+    data: list[EventOut]
+
+
+class PreviewIn(BaseModel):
+    """Edits to try, and what to ask."""
+
+    edits: list[EditIn] = Field(min_length=1, max_length=50)
+    queries: list[Annotated[str, Field(max_length=20_000)]] = Field(min_length=1, max_length=50)
+    max_tokens: int = Field(32, ge=1, le=256)
+    threshold: float | None = Field(None, ge=0, le=1)
+
+
+class ScopeIn(BaseModel):
+    """Texts to be judged."""
+
+    queries: list[Annotated[str, Field(max_length=20_000)]] = Field(min_length=1, max_length=100)
+    threshold: float | None = Field(None, ge=0, le=1)
+
+
+class ImportReport(BaseModel):
+    """What came of an import."""
+
+    added: int
+    duplicates: int
+    superseded: int
+    errors: list[tuple[int, str]] = Field(description="Line numbers, from 1, and their faults.")
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+@router.get("/edits", response_model=EditList)
+def list_edits(
+    service: Served,
+    caller: Asker,
+    q: Annotated[
+        str | None, Query(max_length=MAX_CHARACTERS, description="Words to search for.")
+    ] = None,
+    active: Annotated[bool | None, Query(description="In force or not; without it both.")] = None,
+    as_of: Annotated[
+        float | None, Query(ge=0, le=1e11, description="As it was at a time (seconds since 1970).")
+    ] = None,
+    newest_first: bool = False,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+) -> EditList:
+    """Edits of the namespace: all, those with some words, or those in force at a time."""
+    memory, name = service.memory, caller.namespace
+    if as_of is not None:
+        if q is not None or active is not None:
+            raise InputError("as_of came with q or active", "as_of alone", "Leave the others out")
+        then = memory.as_of(as_of, name)
+        found = (then[::-1] if newest_first else then)[offset : offset + limit + 1]
+    elif q is not None:
+        found = memory.search(q, name, limit + 1, active, offset)
+    else:
+        found = memory.list(name, active, limit + 1, offset, newest_first)
+    more = len(found) > limit
+    return EditList(data=[EditOut(**asdict(e)) for e in found[:limit]], has_more=more)
+
+
+@router.get("/edits/export", response_class=StreamingResponse)
+def export(service: Served, caller: Asker, history: bool = False) -> StreamingResponse:
+    """All edits as JSON lines, as ``seprog import`` and ``/v1/edits/import`` take them."""
+    rows = service.memory.export(caller.namespace, history)
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return StreamingResponse(lines, media_type="application/jsonl")
+
+
+@router.get("/edits/{id}", response_model=EditOut)
+def read(
+    service: Served,
+    caller: Asker,
+    id: Id,
+    response: Response,
+    if_none_match: Annotated[str | None, Header(max_length=200)] = None,
+) -> Any:
+    """One edit, with its ETag."""
+    edit = visible(service, caller, id)
+    tag = etag(service, edit)
+    if if_none_match is not None and tag in _tags(if_none_match):
+        return Response(status_code=304, headers={"ETag": tag})
+    response.headers["ETag"] = tag
+    return EditOut(**asdict(edit))
+
+
+@router.get("/edits/{id}/history", response_model=EventList)
+def history_of(service: Served, caller: Asker, id: Id) -> EventList:
+    """What happened to an edit."""
+    return _events(service.memory.history(visible(service, caller, id).id))
+
+
+@router.get("/history", response_model=EventList)
+def history(
+    service: Served, caller: Asker, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+) -> EventList:
+    """What happened to the namespace's edits last."""
+    return _events(service.memory.history(namespace=caller.namespace, limit=limit))
+
+
+def _events(events: Sequence[Event]) -> EventList:
+    return EventList(data=[EventOut(**asdict(e)) for e in events])
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+@router.post("/edits", response_model=EditOut, status_code=201)
+def create(
+    service: Served,
+    caller: Writer,
+    body: EditIn,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> EditOut:
+    """Write a correction; it is in force, and safe, when this answers."""
+    [edit] = write(service, caller, [body], idempotency_key)
+    response.headers["ETag"] = etag(service, edit)
+    response.headers["Location"] = f"/v1/edits/{edit.id}"
+    return EditOut(**asdict(edit))
+
+
+@router.post("/edits/batch", response_model=EditList, status_code=201)
+def create_batch(
+    service: Served, caller: Writer, body: BatchIn, idempotency_key: IdempotencyKey = None
+) -> EditList:
+    """Write several corrections: all of them or, on an error, none."""
+    edits = write(service, caller, body.edits, idempotency_key)
+    return EditList(data=[EditOut(**asdict(e)) for e in edits], has_more=False)
+
+
+@router.post("/edits/{id}/supersede", response_model=EditOut, status_code=201)
+def supersede(
+    service: Served,
+    caller: Writer,
+    id: Id,
+    body: EditIn,
+    response: Response,
+    if_match: IfMatch = None,
+    idempotency_key: IdempotencyKey = None,
+) -> EditOut:
+    """Write a correction in the place of another."""
+    _unchanged(service, visible(service, caller, id), if_match)
+    body.supersedes = [*body.supersedes, id]
+    [edit] = write(service, caller, [body], idempotency_key)
+    response.headers["ETag"] = etag(service, edit)
+    response.headers["Location"] = f"/v1/edits/{edit.id}"
+    return EditOut(**asdict(edit))
+
+
+@router.delete("/edits/{id}", response_model=EditOut)
+def forget(
+    service: Served,
+    caller: Writer,
+    id: Id,
+    response: Response,
+    reason: Annotated[str | None, Query(max_length=MAX_CHARACTERS)] = None,
+    if_match: IfMatch = None,
+) -> EditOut:
+    """Take an edit back; the model answers as it did without it. It can be restored."""
+    edit = visible(service, caller, id)
+    with _writing:
+        _unchanged(service, edit, if_match)
+        if not visible(service, caller, id).active:
+            raise _conflict(f"Edit {id} is out of force already", "an edit in force")
+        edit = service.memory.forget(id, caller.key.name, reason)
+    response.headers["ETag"] = etag(service, edit)
+    return EditOut(**asdict(edit))
+
+
+@router.post("/edits/{id}/restore", response_model=EditOut)
+def restore(
+    service: Served,
+    caller: Writer,
+    id: Id,
+    response: Response,
+    body: Why | None = None,
+    if_match: IfMatch = None,
+) -> EditOut:
+    """Bring an edit that was taken back or replaced into force again."""
+    edit = visible(service, caller, id)
+    with _writing:
+        _unchanged(service, edit, if_match)
+        if visible(service, caller, id).active:
+            raise _conflict(f"Edit {id} is in force", "an edit out of force")
+        edit = service.memory.restore(id, caller.key.name, body.reason if body else None)
+    response.headers["ETag"] = etag(service, edit)
+    return EditOut(**asdict(edit))
+
+
+@router.post("/edits/import", response_model=ImportReport, status_code=200)
+async def import_edits(
+    request: Request,
+    service: Served,
+    caller: Writer,
+    skip_bad: Annotated[bool, Query(description="Import the good lines of a bad file.")] = False,
+) -> JSONResponse:
+    """Write edits from JSON lines (the body); 422 if some are bad and were not to be skipped."""
+    from starlette.concurrency import run_in_threadpool
+
+    try:
+        text = (await request.body()).decode()
+    except UnicodeDecodeError as error:
+        raise InputError("The body is not UTF-8", "UTF-8 text", "Convert it to UTF-8") from error
+
+    def work() -> Any:
+        with _writing:
+            return service.memory.import_rows(text.splitlines(), caller.namespace, skip_bad)
+
+    report = await run_in_threadpool(work)
+    failed = bool(report.errors) and not skip_bad
+    body: dict[str, Any] = asdict(report)
+    if failed:
+        line, fault = report.errors[0]
+        message = f"{len(report.errors)} lines are bad; line {line}: {fault}"
+        detail = {"type": "invalid_request_error", "param": None, "code": "bad_lines"}
+        body["error"] = {"message": message, **detail}
+    return JSONResponse(body, 422 if failed else 200)
+
+
+def write(
+    service: Service, caller: Caller, edits: Sequence[EditIn], key: str | None = None
+) -> list[Edit]:
+    """Write edits, unless the same request has done so under the same key before.
+
+    Raises:
+        InputError: An edit is none, or the model cannot spell it.
+        Refused: The key came with another request (422).
+    """
+    rows = [edit.row(caller) for edit in edits]
+    for id_ in dict.fromkeys(i for row in rows for i in row["supersedes"]):
+        visible(service, caller, id_)
+    digest = sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+    name = f"idempotency/{caller.namespace}/{key}"
+    memory, editor = service.memory, service.editor
+    with _writing:
+        done = memory.get_meta(name) if key else None
+        if done is not None and time.time() - done["at"] < _KEPT:
+            if done["digest"] != digest:
+                raise Refused(
+                    422,
+                    "idempotency_key_reused",
+                    f"The Idempotency-Key {key!r} came before with another request",
+                    "a new key for a new request",
+                    "Make a new one",
+                )
+            return [memory.get(id_) for id_ in done["ids"]]
+        made = editor.edit_many(rows)
+        if key:
+            kept = {"at": time.time(), "digest": digest, "ids": [e.id for e in made]}
+            memory.set_meta(name, kept)
+    return made
+
+
+def forget_old_keys(service: Service) -> None:
+    """Drop the Idempotency-Keys that are older than a day."""
+    for name, kept in service.memory.metas("idempotency/").items():
+        if time.time() - kept["at"] > _KEPT:
+            service.memory.drop_meta(name)
+
+
+def etag(service: Service, edit: Edit) -> str:
+    """Changes with everything that happens to an edit."""
+    return f'"{edit.id}-{len(service.memory.history(edit.id))}"'
+
+
+def _tags(header: str) -> Iterator[str]:
+    return (tag.strip().removeprefix("W/") for tag in header.split(","))
+
+
+def _unchanged(service: Service, edit: Edit, if_match: str | None) -> None:
+    if if_match is None or if_match.strip() == "*" or etag(service, edit) in _tags(if_match):
+        return
+    raise Refused(
+        412,
+        "edit_changed",
+        f"Edit {edit.id} has changed since {if_match}",
+        etag(service, edit),
+        "Read it again",
+    )
+
+
+def _conflict(came: str, expected: str) -> Refused:
+    return Refused(409, "edit_state", came, expected, "See its history")
+
+
+# --- trying -----------------------------------------------------------------------------------
+
+
+@router.post("/edits/preview")
+async def preview(service: Served, caller: Asker, body: PreviewIn) -> dict[str, Any]:
+    """What the model would answer if edits were written, beside what it answers now."""
+    for query in body.queries:
+        check_query(query)
+    rows = [edit.row(caller) for edit in body.edits]
+    for id_ in dict.fromkeys(i for row in rows for i in row["supersedes"]):
+        visible(service, caller, id_)
+    editor, name = service.editor, caller.namespace
+    pairs = await service.call(
+        lambda: editor.preview(rows, body.queries, body.max_tokens, name, body.threshold)
+    )
+    data = [
+        {
+            "query": after.query,
+            "before": before.text,
+            "after": after.text,
+            "changed": before.text != after.text,
+            "seprog": firing(after.decision, name),
+        }
+        for before, after in pairs
+    ]
+    return {"object": "list", "data": data}
+
+
+@router.post("/scope")
+async def scope(service: Served, caller: Asker, body: ScopeIn) -> dict[str, Any]:
+    """Which edits would fire for texts, which nearly would, and at what threshold."""
+    for query in body.queries:
+        check_query(query)
+    editor, name = service.editor, caller.namespace
+    decisions = await service.call(lambda: editor.explain_many(body.queries, name, body.threshold))
+    data = [{"query": d.query, "seprog": firing(d, name)} for d in decisions]
+    return {"object": "list", "data": data}
