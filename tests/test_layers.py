@@ -18,6 +18,7 @@ COLUMNS = (
     ("methods",),
     ("atlas.build",),
     ("bench",),
+    ("server",),
     ("cli",),
     ("__main__",),
 )

@@ -21,7 +21,9 @@ from seprog.cli import (
     edit,
     evaluate,
     explain,
+    keys,
     listing,
+    serve,
     show,
     train,
     transfer,
@@ -87,7 +89,8 @@ def seprog(
     """Correct what a frozen language model knows, with edits kept in a memory."""
 
 
-START, EDITS, MOVE, TUNE = "Start here", "Edits", "In and out", "Models and measurements"
+START, EDITS, MOVE, SERVE = "Start here", "Edits", "In and out", "For others"
+TUNE = "Models and measurements"
 _COMMANDS = (
     ("demo", demo.demo, demo.EXAMPLE, START),
     ("doctor", doctor.doctor, doctor.EXAMPLE, START),
@@ -101,10 +104,12 @@ _COMMANDS = (
     ("restore", change.restore, change.RESTORE_EXAMPLE, EDITS),
     ("import", transfer.import_edits, transfer.IMPORT_EXAMPLE, MOVE),
     ("export", transfer.export_edits, transfer.EXPORT_EXAMPLE, MOVE),
+    ("serve", serve.serve, serve.EXAMPLE, SERVE),
     ("calibrate", calibrate.calibrate, calibrate.EXAMPLE, TUNE),
 )
 for _name, _command, _example, _panel in _COMMANDS:
     app.command(_name, epilog=_example, rich_help_panel=_panel)(_command)
+app.add_typer(keys.app, name="keys", rich_help_panel=SERVE)
 app.add_typer(train.app, name="train", rich_help_panel=TUNE)
 app.add_typer(evaluate.app, name="eval", rich_help_panel=TUNE)
 app.add_typer(bench.app, name="bench", rich_help_panel=TUNE)

@@ -41,6 +41,8 @@ class GateConfig:
         nearest: Edits that are scored per query and hop for their keys.
         shared: Edits that are scored beside them for the rare words that they share.
         hops: Edits that may follow one another in a chain, the first included.
+        most: Edits that may fire for one query: those of earlier hops first, then the likeliest.
+            Their prefixes have to fit before it.
         floor: Cosine to a query below which a near edit is not worth scoring (-1 to 1); later
             hops, which few queries come to, score whatever is nearest.
         version: Of the format.
@@ -50,6 +52,7 @@ class GateConfig:
     nearest: int = 6
     shared: int = 4
     hops: int = 4
+    most: int = 8
     floor: float = -1.0
     version: int = 2
 
@@ -158,12 +161,15 @@ class ScopeGate(nn.Module):
             [text for _, text, _ in pairs], [edit.statement for _, _, edit in pairs]
         )[:, 0].tolist()
         onward = []
-        for (row, text, edit), probability in zip(pairs, scores, strict=True):
-            fired = probability > limit
+        count = [sum(c.fired for c in candidates.values()) for candidates in found]
+        ranked = sorted(zip(pairs, scores, strict=True), key=lambda scored: -scored[1])
+        for (row, text, edit), probability in ranked:
+            fired = probability > limit and count[row] < self.config.most
             known = found[row].get(edit.id)
             if known is None or (fired and not known.fired):
                 found[row][edit.id] = Candidate(edit, probability, fired, hop)
                 if fired:
+                    count[row] += 1
                     onward.append((row, f"{text} {edit.statement}", cue(text, edit.statement)))
         return onward
 

@@ -14,9 +14,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from seprog.editor import Editor
 from seprog.errors import SeprogError
 from seprog.memory import Memory
+from seprog.memory.keys import NOBODY, Key, KeyRing, Role
 from seprog.server.batcher import Batcher, Busy, Closed, Decided, Event, Failed, Finished, Job
 from seprog.server.errors import NotFound, Refused
-from seprog.server.keys import NOBODY, Key, KeyRing, Role
 from seprog.server.settings import Settings
 from seprog.server.telemetry import Metrics, log
 from seprog.types import Edit

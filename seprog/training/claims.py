@@ -12,7 +12,7 @@ from typing import Literal
 
 from seprog.data.fever import Claim, Fever, Pair
 from seprog.training.classifier import label
-from seprog.training.scopes import Scopes, Stage
+from seprog.training.scopes import Scopes, Stage, followed
 from seprog.types import Edit, Example
 
 Kind = Literal["rewrite", "entailed", "unrelated"]
@@ -92,6 +92,7 @@ def claim_scopes(fever: Fever, edits: int, rng: random.Random) -> Scopes:
         unclear = frozenset(e.id for c, e in known.items() if c.text in (pair.wrong, pair.right))
         stages.append(Stage(prompt, prompt, (edit,), unclear=unclear))
         stages.append(Stage(statement, statement, (edit,), True, unclear=unclear))
+    stages = followed(stages)
     rng.shuffle(stages)
     return Scopes(told, stages)
 

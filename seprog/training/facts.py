@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from seprog.data.documents import Document, Piece
-from seprog.training.scopes import Scopes, Stage
+from seprog.training.scopes import Scopes, Stage, followed
 from seprog.types import Edit, Example
 
 
@@ -172,5 +172,6 @@ def fact_scopes(facts: Sequence[Fact], edits: int, rng: random.Random) -> Scopes
     stages += [Stage(p, p) for p in outside if not mentions(p, subjects)]
     edited = {p for f in chosen for p in f.prompts}
     stages += [Stage(p, p) for f in chosen for p, _ in f.aside[:2] if p not in edited]
+    stages = followed(stages)
     rng.shuffle(stages)
     return Scopes(list(known.values()), stages)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from seprog.data.leapofthought import Leap, Property
 from seprog.training.classifier import label
-from seprog.training.scopes import Scopes, Stage
+from seprog.training.scopes import Scopes, Stage, followed
 from seprog.types import Edit, Example
 
 Kind = Literal["entailed", "rewrite", "both", "rule", "unrelated"]
@@ -144,5 +144,6 @@ def leap_scopes(
         stages.append(Stage(leap.phrase, leap.phrase, right, unclear=frozenset(unclear)))
     for thing, edit in known.items():
         stages.append(Stage(thing.claim, thing.claim, (edit,), True))
+    stages = followed(stages)
     rng.shuffle(stages)
     return Scopes(list(known.values()), stages)

@@ -69,6 +69,28 @@ def stages(probe: Probe, known: dict[Fact, Edit]) -> list[Stage]:
     return [*found, Stage(text, words, told=told)]
 
 
+def followed(stages: Sequence[Stage]) -> list[Stage]:
+    """Each stage and, for each edit that is right there, the stage that comes once it has fired.
+
+    There only the other right edits are still to fire, if there are any. A gate that never learned
+    this goes on from edit to edit among those that are alike.
+    """
+    found: list[Stage] = []
+    for stage in stages:
+        found.append(stage)
+        for edit in stage.right:
+            found.append(
+                Stage(
+                    f"{stage.text} {edit.statement}",
+                    cue(stage.text, edit.statement),
+                    tuple(e for e in stage.right if e != edit),
+                    told=(*stage.told, edit),
+                    unclear=stage.unclear,
+                )
+            )
+    return found
+
+
 def atlas_scopes(scenario: Scenario, rng: random.Random) -> Scopes:
     """Every stage of every probe of a scenario, and statements that contradict an edit."""
     known = as_edits(scenario)

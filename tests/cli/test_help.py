@@ -49,6 +49,10 @@ def test_all_commands_are_there() -> None:
         "bench cost",
         "atlas build",
         "atlas exam",
+        "serve",
+        "keys add",
+        "keys list",
+        "keys revoke",
     }
 
 

@@ -7,10 +7,10 @@ import secrets
 import time
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from seprog.errors import InputError
-from seprog.memory import Memory
+from seprog.memory.caches import Caches
 
 Role = Literal["ask", "edit", "admin"]
 """What a key may do; each may do what those before it may."""
@@ -65,17 +65,15 @@ class KeyRing:
         memory: Where they are kept.
     """
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Caches) -> None:
         self._memory = memory
 
-    def add(
-        self, name: str, role: Role = "edit", namespaces: tuple[str, ...] = ("default",)
-    ) -> str:
+    def add(self, name: str, role: str = "edit", namespaces: tuple[str, ...] = ("default",)) -> str:
         """Make a key.
 
         Args:
             name: Who gets it.
-            role: What it may do.
+            role: What it may do; one of ``ROLES``.
             namespaces: Whose edits it may use, at least one; ``*`` is all.
 
         Returns:
@@ -93,7 +91,7 @@ class KeyRing:
                 "Say who gets the key, and for whose edits",
             )
         id_, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
-        key = Key(id_, name.strip(), role, namespaces, time.time())
+        key = Key(id_, name.strip(), cast(Role, role), namespaces, time.time())
         self._memory.set_meta(_META + id_, asdict(key) | {"hash": _hash(secret)})
         return f"{_START}{id_}-{secret}"
 

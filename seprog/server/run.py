@@ -1,0 +1,48 @@
+"""Run the server until it is told to stop."""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+
+from seprog.errors import InputError
+from seprog.server.app import create_app
+from seprog.server.settings import Settings
+from seprog.server.telemetry import log_to_stderr
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; then what has begun is ended first.
+
+    Raises:
+        InputError: Keys are asked for, and there is none.
+        MemoryFileError: The memory cannot be opened.
+    """
+    log_to_stderr(settings.log_level)
+    app = create_app(settings)
+    if settings.auth and not app.state.service.keys.all():
+        raise InputError(
+            f"The memory {settings.memory} has no API keys, so nobody could ask",
+            "at least one key",
+            f"Make one with: seprog keys add NAME --role admin --memory {settings.memory}; "
+            "or, on your own machine, add --no-auth",
+        )
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=int(settings.drain),
+        server_header=False,
+    )
+    server = uvicorn.Server(config)
+    server.run()
+    if not server.started:
+        raise InputError(
+            f"{settings.host}:{settings.port} cannot be listened on",
+            "an address of this machine and a port that is free",
+            "Choose another with --host and --port",
+        )
+    sys.stderr.flush()
