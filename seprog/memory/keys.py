@@ -7,7 +7,7 @@ import secrets
 import time
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 from seprog.errors import InputError
 from seprog.memory.caches import Caches
@@ -91,7 +91,7 @@ class KeyRing:
                 "Say who gets the key, and for whose edits",
             )
         id_, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
-        key = Key(id_, name.strip(), cast(Role, role), namespaces, time.time())
+        key = Key(id_, name.strip(), role, namespaces, time.time())
         self._memory.set_meta(_META + id_, asdict(key) | {"hash": _hash(secret)})
         return f"{_START}{id_}-{secret}"
 

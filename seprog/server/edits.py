@@ -46,10 +46,23 @@ IdempotencyKey = Annotated[
 ]
 
 
+def _forms() -> Any:
+    """In JSON schema: the fields of one form are texts, those of the others are not there."""
+    forms = (("statement",), ("prompt", "target"), ("subject", "relation", "object"))
+    names = [name for form in forms for name in form]
+    return [
+        {
+            "required": list(form),
+            "properties": {n: {"type": "string" if n in form else "null"} for n in names},
+        }
+        for form in forms
+    ]
+
+
 class EditIn(BaseModel):
     """A correction: a statement, or a prompt and its target, or subject, relation and object."""
 
-    model_config = {"extra": "forbid"}
+    model_config = {"extra": "forbid", "json_schema_extra": {"oneOf": _forms()}}
 
     statement: Line | None = Field(None, examples=["The CEO of Acme is Jane Doe."])
     prompt: Line | None = None
@@ -140,13 +153,20 @@ class ScopeIn(BaseModel):
     threshold: float | None = Field(None, ge=0, le=1)
 
 
+class BadLine(BaseModel):
+    """A line that is no edit."""
+
+    line: int = Field(description="Its number, from 1.")
+    fault: str
+
+
 class ImportReport(BaseModel):
     """What came of an import."""
 
     added: int
     duplicates: int
     superseded: int
-    errors: list[tuple[int, str]] = Field(description="Line numbers, from 1, and their faults.")
+    errors: list[BadLine]
 
 
 # --- reading ----------------------------------------------------------------------------------
@@ -332,10 +352,11 @@ async def import_edits(
 
     report = await run_in_threadpool(work)
     failed = bool(report.errors) and not skip_bad
-    body: dict[str, Any] = asdict(report)
+    errors = [{"line": line, "fault": fault} for line, fault in report.errors]
+    body: dict[str, Any] = {**asdict(report), "errors": errors}
     if failed:
-        line, fault = report.errors[0]
-        message = f"{len(report.errors)} lines are bad; line {line}: {fault}"
+        first = errors[0]
+        message = f"{len(errors)} lines are bad; line {first['line']}: {first['fault']}"
         detail = {"type": "invalid_request_error", "param": None, "code": "bad_lines"}
         body["error"] = {"message": message, **detail}
     return JSONResponse(body, 422 if failed else 200)

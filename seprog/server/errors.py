@@ -80,6 +80,7 @@ _TYPES = {
     404: "not_found_error",
     429: "rate_limit_error",
 }
+_HTTP_CODES = {404: "unknown_url", 405: "method_not_allowed", 413: "body_too_large"}
 _STATUS: tuple[tuple[type[SeprogError], int, str], ...] = (
     (UnknownEdit, 404, "edit_not_found"),
     (InputError, 400, "invalid_value"),
@@ -140,7 +141,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        code = {404: "unknown_url", 405: "method_not_allowed"}.get(error.status_code)
+        code = _HTTP_CODES.get(error.status_code)
         message = f"{request.method} {request.url.path}: {error.detail}; see /docs."
         body = _body(error.status_code, message, code)
         return JSONResponse(body, error.status_code, headers=error.headers)

@@ -19,7 +19,6 @@ def run(settings: Settings) -> None:
         InputError: Keys are asked for, and there is none.
         MemoryFileError: The memory cannot be opened.
     """
-    log_to_stderr(settings.log_level)
     app = create_app(settings)
     if settings.auth and not app.state.service.keys.all():
         raise InputError(
@@ -28,6 +27,7 @@ def run(settings: Settings) -> None:
             f"Make one with: seprog keys add NAME --role admin --memory {settings.memory}; "
             "or, on your own machine, add --no-auth",
         )
+    log_to_stderr(settings.log_level)
     config = uvicorn.Config(
         app,
         host=settings.host,

@@ -9,6 +9,7 @@ import uuid
 from typing import Any
 
 import structlog
+from fastapi import HTTPException
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -98,42 +99,29 @@ class Observed:
         given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
         id_ = given if given.isascii() and given.isprintable() and 0 < len(given) <= 64 else ""
         id_ = id_ or uuid.uuid4().hex
-        start, status, started = time.perf_counter(), 500, False
-        read = 0
+        start, status, read = time.perf_counter(), 500, 0
 
         async def counted() -> Message:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._max_body:
-                raise TooLarge
+                most = f"a body of at most {self._max_body} bytes is expected"
+                raise HTTPException(413, f"The body is too large, {most}")
             return message
 
         async def noted(message: Message) -> None:
-            nonlocal status, started
+            nonlocal status
             if message["type"] == "http.response.start":
-                status, started = message["status"], True
+                status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", id_.encode())]
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request=id_):
             try:
                 await self._app(scope, counted, noted)
-            except TooLarge:
-                if not started:
-                    await self._too_large(noted)
             finally:
                 self._note(scope, status, time.perf_counter() - start)
-
-    async def _too_large(self, send: Send) -> None:
-        text = f"The body is larger than {self._max_body} bytes; send less at a time."
-        body = b'{"error": {"message": "%s", "type": "invalid_request_error", "param": null, ' % (
-            text.encode()
-        )
-        body += b'"code": "body_too_large"}}'
-        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
@@ -147,7 +135,3 @@ class Observed:
             status=status,
             ms=round(1000 * seconds, 1),
         )
-
-
-class TooLarge(Exception):
-    """A request body beyond the limit."""
