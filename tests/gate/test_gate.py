@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from seprog.errors import FingerprintMismatch, InputError
-from seprog.gate import Calibration, GateConfig, ScopeGate
+from seprog.gate import Calibration, GateConfig, Overlay, ScopeGate
 from seprog.text_encoder import TextEncoder
 from seprog.types import Edit, GateDecision
 from tests.conftest import make_gate, make_wordpiece, words_rule
@@ -112,6 +112,30 @@ def test_chains_end_after_so_many_hops(
     query = "Who is the author of the language of the home of Ann?"
     [decision] = words_gate.decide([query], words_gate.shelf(CHAIN))
     assert ids(decision) == ["home", "language", "author"][:hops]
+
+
+def test_only_so_many_edits_fire_the_likeliest_of_the_earliest_hops(tiny_gate: ScopeGate) -> None:
+    shelf = tiny_gate.shelf([*CHAIN, Edit("The home of Bob is Ann.", id="bob")])
+    for query in QUERIES:
+        [free] = tiny_gate.decide([query], shelf, -1.0)
+        tiny_gate.config = dataclasses.replace(tiny_gate.config, most=2)
+        [bound] = tiny_gate.decide([query], shelf, -1.0)
+        tiny_gate.config = dataclasses.replace(tiny_gate.config, most=8)
+        assert len(free.fired) == 5
+        assert ids(bound) == ids(free)[:2]
+        assert {c.edit.id for c in bound.candidates} == {c.edit.id for c in free.candidates}
+
+
+@pytest.mark.parametrize("split", [0, 1, 2, 4])
+def test_an_overlay_is_like_the_shelf_that_it_stands_for(words_gate: ScopeGate, split: int) -> None:
+    queries = ["Who is the author of the language of the home of Ann?", *QUERIES]
+    old = Edit("The king of Peru is Al.", id="old")
+    whole = words_gate.decide(queries, words_gate.shelf(CHAIN))
+    below = words_gate.shelf([*CHAIN[:split], old])
+    laid = Overlay(below, words_gate.shelf(CHAIN[split:]), ["old"])
+    found = words_gate.decide(queries, laid)
+    assert [ids(d) for d in found] == [ids(d) for d in whole]
+    assert "old" in below.edits
 
 
 def test_every_edit_fires_at_most_once_even_in_a_circle(words_gate: ScopeGate) -> None:

@@ -141,3 +141,12 @@ def test_meta(memory):
     memory.close()
     with pytest.raises(MemoryFileError):
         memory.get_meta("gate")
+
+
+def test_metas_are_found_by_how_their_names_start_and_dropped(memory):
+    for name in ("key/b", "key/a", "keys", "other"):
+        memory.set_meta(name, {"of": name})
+    assert memory.metas("key/") == {"key/a": {"of": "key/a"}, "key/b": {"of": "key/b"}}
+    assert memory.drop_meta("key/a")
+    assert not memory.drop_meta("key/a")
+    assert list(memory.metas("key/")) == ["key/b"]

@@ -170,6 +170,7 @@ def test_list_pages_and_filters(memory):
     edits = memory.add_many([make_edit(f"Fact {i}.", namespace=f"n{i % 2}") for i in range(10)])
     memory.forget(edits[0].id)
     assert ids(memory.list(limit=3, offset=2)) == ids(edits)[2:5]
+    assert ids(memory.list(limit=3, offset=2, newest_first=True)) == ids(edits)[::-1][2:5]
     assert len(memory.list("n0", active=True)) == 4 and len(memory.list("n0", active=False)) == 1
     assert memory.list(limit=0) == [] and memory.list("nowhere") == []
     for bad in ({"limit": -1}, {"offset": -1}, {"limit": 2**70}):
@@ -238,6 +239,15 @@ def test_search_finds_words_and_their_starts(memory):
     memory.forget(edit.id)
     assert memory.search("odeon", "default") == []
     assert ids(memory.search("odeon", "default", active=None)) == [edit.id]
+
+
+def test_search_goes_on_where_it_stopped(memory):
+    for i in range(5):
+        memory.add(make_edit(f"The king of place {i} is Bob."))
+    whole = ids(memory.search("Bob"))
+    assert len(whole) == 5
+    pages = [ids(memory.search("Bob", limit=2, offset=n)) for n in (0, 2, 4, 6)]
+    assert [id for page in pages for id in page] == whole
 
 
 def test_search_without_spaces_between_words(memory):

@@ -28,7 +28,7 @@ from seprog.training.gate import (
     train_retriever,
     unsure,
 )
-from seprog.training.scopes import Scopes, Stage, as_edits, atlas_scopes, stages
+from seprog.training.scopes import Scopes, Stage, as_edits, atlas_scopes, followed, stages
 from seprog.types import Edit
 from tests.conftest import make_gate
 
@@ -163,3 +163,18 @@ def test_a_gate_is_trained_calibrated_and_written(
     again = train_gate(tmp_path / "again", tmp_path / "run", TINY)  # nothing is left to do
     for a, b in zip(again.scorer.parameters(), gate.scorer.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_once_an_edit_has_fired_only_the_other_right_ones_are_left() -> None:
+    a, b = Edit("A polka is a music.", id="a"), Edit("A music has a sound.", id="b")
+    text, unclear = "A polka has a sound.", frozenset({"c"})
+    both = Stage(text, text, (a, b), unclear=unclear)
+    one, none = Stage("A polka?", "A polka?", (a,), True), Stage("A tree?", "A tree?")
+    found = followed([both, one, none])
+    assert [s for s in found if not s.told] == [both, one, none]
+    after_a, after_b, after_one = (s for s in found if s.told)
+    assert (after_a.told, after_a.right, after_a.unclear) == ((a,), (b,), unclear)
+    assert (after_b.told, after_b.right) == ((b,), (a,))
+    assert (after_one.told, after_one.right, after_one.same) == ((a,), (), False)
+    assert after_a.text == f"{text} {a.statement}"
+    assert after_a.cue == "is music"
