@@ -72,7 +72,7 @@ class TrialBench:
         )
     )
     gate: GateTraining = field(
-        default_factory=lambda: GateTraining(scenarios=2, steps=500, negatives=4)
+        default_factory=lambda: GateTraining(scenarios=3, steps=1500, negatives=4)
     )
 
 
