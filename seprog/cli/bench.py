@@ -12,7 +12,7 @@ from seprog.cli import common
 from seprog.cli.output import console, example, print_result
 from seprog.cli.train import Bf16, Threads
 from seprog.cli.trials import Edits, Json, Methods, Work
-from seprog.errors import MissingExtra
+from seprog.errors import InputError, MissingExtra
 
 app = typer.Typer(help="Measure a whole suite, and show the results.")
 
@@ -128,6 +128,36 @@ def cost(
     show = sys.stderr.isatty()
     result = measure(shape, edits, methods or (), work, common.file_of(json), show)
     print_result(result, table, json)
+
+
+@app.command("load", epilog=example("seprog bench load http://127.0.0.1:8000 --clients 1,8,32"))
+def load(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Of a server that runs.")],
+    key: Annotated[
+        str | None, typer.Option(envvar="SEPROG_KEY", metavar="KEY", help="One that may edit.")
+    ] = None,
+    namespace: Annotated[
+        str, typer.Option(metavar="NAME", help="Where edits are put and asked about.")
+    ] = "load",
+    edits: Annotated[int, typer.Option(min=1, metavar="N", help="Edits in the memory.")] = 10_000,
+    clients: Annotated[
+        str, typer.Option(metavar="N,...", help="How many ask at the same time.")
+    ] = "1,8,32",
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of each turn.")] = 15.0,
+    turns: Annotated[int, typer.Option(min=1, help="With editing, and as many without.")] = 2,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 32,
+    json: Json = None,
+) -> None:
+    """Load a server with questions, half of them about its edits, and with editing off beside."""
+    from seprog.bench.load import Load, measure, table
+
+    try:
+        counts = tuple(int(c) for c in clients.split(","))
+    except ValueError:
+        raise InputError(f"--clients {clients} came", "numbers such as 1,8,32", "") from None
+    how = Load(edits, counts, seconds, turns, max_tokens)
+    out, show = common.file_of(json), sys.stderr.isatty()
+    print_result(measure(address.rstrip("/"), key, namespace, how, out, show), table, json)
 
 
 @app.command(

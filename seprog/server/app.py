@@ -16,6 +16,7 @@ from seprog import __version__
 from seprog.editor import Editor
 from seprog.errors import MemoryFileError
 from seprog.server import edits, errors, openai
+from seprog.server.console import routes as console
 from seprog.server.service import Served, Service
 from seprog.server.settings import Settings
 from seprog.server.telemetry import Observed
@@ -57,6 +58,7 @@ def create_app(settings: Settings, editor: Editor | None = None) -> FastAPI:
     app.include_router(openai.router)
     app.include_router(edits.router)
     _add_operations(app)
+    console.install(app)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -143,6 +143,7 @@ class Batcher:
         waiting: Requests that may wait.
         window: Seconds that a request waits for company when nothing else goes on.
         on_batch: Told of each batch.
+        idle: Something short to do with the model while nothing waits; says whether there is more.
     """
 
     def __init__(
@@ -152,9 +153,11 @@ class Batcher:
         waiting: int = 256,
         window: float = 0.004,
         on_batch: Callable[[Batch], None] = lambda batch: None,
+        idle: Callable[[], bool] = lambda: False,
     ) -> None:
         self.editor = editor
         self._most, self._bound, self._window, self._on_batch = most, waiting, window, on_batch
+        self._idle, self._more = idle, False
         self._arrived = threading.Condition()
         self._jobs: deque[Job] = deque()
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
@@ -194,6 +197,12 @@ class Batcher:
             self._arrived.notify()
         return future
 
+    def wake(self) -> None:
+        """There is something to do while nothing waits."""
+        with self._arrived:
+            self._more = True
+            self._arrived.notify()
+
     def close(self, seconds: float | None = None) -> None:
         """Take nothing more, and wait until what was taken is done."""
         with self._arrived:
@@ -212,6 +221,11 @@ class Batcher:
     def _run(self) -> None:
         while self._wait():
             jobs, calls = self._take()
+            if not (jobs or calls or self._ready):
+                self._more = False  # before: it may be woken meanwhile
+                if self._idle():
+                    self._more = True
+                continue
             for work, future in calls:
                 _settle(work, future)
             self._decide([job for job in jobs if not job.cancelled])
@@ -224,10 +238,12 @@ class Batcher:
             if self._ready:
                 return True
             while not (self._jobs or self._calls or self._closed):
+                if self._more:
+                    return True
                 self._arrived.wait()
             if not (self._jobs or self._calls):
                 return False
-        if not self._calls and not self._closed:
+        if self._jobs and not (self._calls or self._closed):
             time.sleep(self._window)
         return True
 

@@ -390,6 +390,7 @@ def write(
                 )
             return [memory.get(id_) for id_ in done["ids"]]
         made = editor.edit_many(rows)
+        service.written(made)
         if key:
             kept = {"at": time.time(), "digest": digest, "ids": [e.id for e in made]}
             memory.set_meta(name, kept)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
@@ -41,6 +42,7 @@ class Service:
         self.started_at = time.time()
         self.failure: SeprogError | None = None
         self._batcher: Batcher | None = None
+        self._unmade: deque[Edit] = deque()
         if editor is not None:
             self._use(editor)
 
@@ -69,8 +71,27 @@ class Service:
     def _use(self, editor: Editor) -> None:
         told = self.settings
         self._batcher = Batcher(
-            editor, told.batch, told.queue, told.window_ms / 1000, self.metrics.batch
+            editor,
+            told.batch,
+            told.queue,
+            told.window_ms / 1000,
+            self.metrics.batch,
+            self._make_prefixes,
         )
+
+    def written(self, edits: Sequence[Edit]) -> None:
+        """Have the prefixes of new edits made as soon as nothing else waits for the model."""
+        self._unmade.extend(edits)
+        self.batcher.wake()
+
+    def _make_prefixes(self) -> bool:
+        """Make a few; true if there are more to make."""
+        few = [self._unmade.popleft() for _ in range(min(4, len(self._unmade)))]
+        try:
+            self.editor.cached_prefixes(few)
+        except SeprogError as error:  # they are made when they fire, and fail there if they do
+            log.warning("prefixes could not be made", why=str(error))
+        return bool(self._unmade)
 
     @property
     def loaded(self) -> bool:

@@ -47,6 +47,7 @@ def test_all_commands_are_there() -> None:
         "bench report",
         "bench harness",
         "bench cost",
+        "bench load",
         "atlas build",
         "atlas exam",
         "serve",
@@ -66,11 +67,13 @@ def test_help_ends_with_an_example(name: str, bare: Run) -> None:
 @pytest.mark.parametrize("name", LEAVES)
 def test_common_options(name: str) -> None:
     options = {p.name: p for p in LEAVES[name].params}
-    measures = name.startswith("eval") or name in ("atlas exam", "bench cost")
-    assert ("json" in options) == (name in READABLE or measures)
+    measures = name.startswith("eval") or name in ("atlas exam", "bench cost", "bench load")
+    readable = name in READABLE or name in ("keys add", "keys list")
+    assert ("json" in options) == (readable or measures)
     if "memory" in options:
         assert options["memory"].envvar == "SEPROG_MEMORY"
-        assert "namespace" in options
+        for_all = name in ("serve", "keys list", "keys revoke")  # whatever the namespace
+        assert ("namespace" in options) != for_all
     if "model" in options and name != "doctor":
         assert options["model"].envvar == "SEPROG_MODEL"
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from tests.cli.conftest import Run
@@ -66,9 +66,9 @@ def free_port() -> int:
 def wait_until_ready(address: str) -> None:
     for _ in range(600):
         try:
-            if httpx.get(f"{address}/readyz").status_code == 200:
+            if httpx2.get(f"{address}/readyz").status_code == 200:
                 return
-        except httpx.TransportError:
+        except httpx2.TransportError:
             pass
         time.sleep(0.1)
     raise AssertionError("the server does not come up")
@@ -80,15 +80,15 @@ def test_no_acknowledged_edit_is_lost_when_the_server_is_killed(tmp_path: Path) 
     for round_ in range(3):
         with process(tmp_path / "edits.db", port) as server:
             wait_until_ready(address)
-            found = httpx.get(f"{address}/v1/edits", params={"limit": 1000}).json()["data"]
+            found = httpx2.get(f"{address}/v1/edits", params={"limit": 1000}).json()["data"]
             assert acknowledged <= {e["statement"] for e in found}
 
             def write(worker: int, round_: int = round_) -> None:
                 for i in range(10_000):
                     told = f"The code of item {round_}-{worker}-{i} is {i}."
                     try:
-                        made = httpx.post(f"{address}/v1/edits", json={"statement": told})
-                    except httpx.TransportError:
+                        made = httpx2.post(f"{address}/v1/edits", json={"statement": told})
+                    except httpx2.TransportError:
                         return
                     assert made.status_code == 201, made.text
                     acknowledged.add(told)
@@ -114,7 +114,7 @@ def test_a_server_told_to_stop_ends_what_it_has_begun(tmp_path: Path) -> None:
         wait_until_ready(address)
 
         def ask() -> None:
-            found = httpx.post(f"{address}/v1/completions", json=body, timeout=60)
+            found = httpx2.post(f"{address}/v1/completions", json=body, timeout=60)
             statuses.append(found.status_code)
 
         thread = threading.Thread(target=ask)
@@ -124,5 +124,5 @@ def test_a_server_told_to_stop_ends_what_it_has_begun(tmp_path: Path) -> None:
         thread.join()
         assert server.wait(30) in (0, -signal.SIGTERM)
     assert statuses == [200]
-    with pytest.raises(httpx.TransportError):
-        httpx.get(f"{address}/healthz")
+    with pytest.raises(httpx2.TransportError):
+        httpx2.get(f"{address}/healthz")

@@ -258,3 +258,27 @@ def test_an_edit_is_in_force_for_every_request_that_starts_after_it(
         stop.set()
         for thread in threads:
             thread.join(20)
+
+
+def test_idle_work_is_done_while_nothing_waits_and_gives_way(
+    start: Callable[..., Batcher],
+) -> None:
+    done: list[int] = []
+    over = threading.Event()
+
+    def idle() -> bool:
+        done.append(len(done))
+        time.sleep(0.01)
+        if len(done) >= 30:
+            over.set()
+        return len(done) < 30
+
+    batcher = start(idle=idle)
+    batcher.wake()
+    told = Told()
+    batcher.submit(told.job)
+    told.result()
+    assert len(done) < 30
+    assert over.wait(20)
+    time.sleep(0.05)
+    assert len(done) == 30

@@ -169,6 +169,17 @@ def test_an_import_names_its_bad_lines(client: TestClient) -> None:
     assert client.post("/v1/edits/import", content=b"\xff").status_code == 400
 
 
+def test_the_prefix_of_a_new_edit_is_made_before_it_is_asked_for(client: TestClient) -> None:
+    app: Any = client.app
+    editor = app.state.service.editor
+    write(client, CAPITAL)
+    for _ in range(200):
+        if editor.memory.prefix_bytes(editor.generator.fingerprint):
+            return
+        time.sleep(0.02)
+    raise AssertionError("no prefix was made")
+
+
 @pytest.mark.parametrize("method", ["get", "delete"])
 def test_an_edit_that_is_not_there(client: TestClient, method: str) -> None:
     edit = write(client, CAPITAL)
