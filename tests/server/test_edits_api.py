@@ -169,6 +169,29 @@ def test_an_import_names_its_bad_lines(client: TestClient) -> None:
     assert client.post("/v1/edits/import", content=b"\xff").status_code == 400
 
 
+def test_on_a_full_disk_nothing_is_lost_and_questions_are_answered(client: TestClient) -> None:
+    app: Any = client.app
+    edit = write(client, CAPITAL)
+    connection = app.state.service.memory._database.connection
+    used = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {used}")
+    statuses = []
+    for i in range(200):
+        body = {"statement": f"The king of place {i} is {'Bob ' * 100}."}
+        refused = client.post("/v1/edits", json=body)
+        statuses.append(refused.status_code)
+        if refused.status_code != 201:
+            break
+    assert statuses[-1] == 507, statuses
+    assert refused.json()["error"]["code"] == "disk_full"
+    listed = client.get("/v1/edits", params={"limit": 1000}).json()["data"]
+    assert len(listed) == len(statuses)  # the first one, and all that were acknowledged
+    assert listed[0] == edit
+    assert text(client, QUESTION) != text(client, QUESTION, **OFF)
+    connection.execute("PRAGMA max_page_count = 1000000")
+    assert write(client, "The king of Peru is Al.")
+
+
 def test_the_prefix_of_a_new_edit_is_made_before_it_is_asked_for(client: TestClient) -> None:
     app: Any = client.app
     editor = app.state.service.editor
