@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ def evaluate(
     out: Path | None = None,
     answers: Path | None = None,
     progress: bool = True,
+    per_kind: int | None = None,
 ) -> dict[str, Any]:
     """Evaluate methods behind the same gate, at several numbers of edits.
 
@@ -53,6 +54,7 @@ def evaluate(
         out: Where the result goes, as JSON.
         answers: Where every single answer goes, as JSON lines.
         progress: Whether to show progress bars.
+        per_kind: As for ``plan``.
 
     Returns:
         The result, as it is written to ``out``.
@@ -64,7 +66,7 @@ def evaluate(
     results: list[dict[str, Any]] = []
     records: list[Record] = []
     for size in edits:
-        bench = _Bench(editor, size, seed, progress)
+        bench = _Bench(editor, plan(size, seed, per_kind=per_kind), progress)
         found = {name: bench.records(name, "after_all") for name in methods}
         costs = {name: bench.costs(name) for name in methods}
         bench.change()
@@ -156,8 +158,16 @@ class Plan:
         return far[:100]
 
 
-def plan(size: int, seed: int, split: Split = "test") -> Plan:
-    """So many edits in a split's names and phrasings, and their probes."""
+def plan(size: int, seed: int, split: Split = "test", per_kind: int | None = None) -> Plan:
+    """So many edits in a split's names and phrasings, and their probes.
+
+    Args:
+        size: Number of edits.
+        seed: Of edits and probes.
+        split: Whose names and phrasings.
+        per_kind: Probes of each kind to ask after all edits, and none at other times: for those who
+            measure costs; ``None`` asks all.
+    """
     rng = random.Random(seed * 1_000_003 + size)
     scenario = make_scenario(load_world(), split, size, rng)
     facts = list(scenario.facts.values())
@@ -169,6 +179,12 @@ def plan(size: int, seed: int, split: Split = "test") -> Plan:
     }
     probes = _probes(scenario, rng)
     changes = draw_changes(scenario, random.Random(f"changes {seed} {size}"))
+    if per_kind is not None:
+        kinds: dict[str, list[Probe]] = {}
+        for probe in probes:
+            kinds.setdefault(probe.kind, []).append(probe)
+        early, probes = {}, [p for of_kind in kinds.values() for p in of_kind[:per_kind]]
+        changes = replace(changes, probes=[])
     return Plan(scenario, early, probes, changes)
 
 
@@ -184,10 +200,9 @@ class _Asked:
 class _Bench:
     """One memory of edits, its probes, and what the gate decides about them."""
 
-    def __init__(self, editor: Editor, size: int, seed: int, progress: bool) -> None:
-        self.size, self.progress = size, progress
-        self.plan = plan(size, seed)
-        self.scenario = self.plan.scenario
+    def __init__(self, editor: Editor, what: Plan, progress: bool) -> None:
+        self.plan, self.progress = what, progress
+        self.scenario, self.size = what.scenario, len(what.scenario.facts)
         self.editor = Editor(editor.lm, editor.gate, editor.generator, Memory(":memory:"))
         self.verbatim = Editor(
             editor.lm, editor.gate, VerbatimGenerator(editor.lm), self.editor.memory

@@ -98,8 +98,9 @@ def measure(
     if gated:
         generator = SelfEncoder(lm, SelfEncoderConfig(refine=0))
         editor = Editor(lm, ScopeGate.from_pretrained(GATE, TextEncoder()), generator)
-        rows += atlas.evaluate(editor, [edits], gated, progress=progress)["results"]
-    shop, what = Workshop(lm, work / shape.replace("/", "-"), ONE_STEP), atlas.plan(TRIED, 0)
+        rows += atlas.evaluate(editor, [edits], gated, progress=progress, per_kind=TRIED)["results"]
+    shop = Workshop(lm, work / shape.replace("/", "-"), ONE_STEP)
+    what = atlas.plan(TRIED, 0, per_kind=TRIED)
     for name in watch([m for m in chosen if m not in GATED], "methods", progress):
         peer = peers.PEERS[name]
         method = peer.make(shop, peer.settings()[0])
