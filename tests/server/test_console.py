@@ -67,8 +67,8 @@ def page(client: TestClient, path: str, **options: Any) -> str:
 
 def write(client: TestClient, **fields: str) -> str:
     """Write an edit; its id."""
-    form = "question" if "prompt" in fields else "sentence"
-    answer = client.post("/edits", data={"form": form, **fields})
+    kind = "question" if "prompt" in fields else "sentence"
+    answer = client.post("/edits", data={"kind": kind, **fields})
     assert answer.status_code == 200, answer.text
     found = re.fullmatch(r"/edits/(\w+)\?done=written", answer.headers["HX-Redirect"])
     assert found
@@ -207,7 +207,7 @@ def test_the_slider_says_what_would_change(console: TestClient) -> None:
 
 def test_a_preview_stores_nothing(console: TestClient) -> None:
     data = {
-        "form": "question",
+        "kind": "question",
         "prompt": "the capital of home is",
         "target": "a land",
         "changes": "say the capital of home\nthe king",
@@ -222,7 +222,7 @@ def test_a_preview_stores_nothing(console: TestClient) -> None:
 def test_a_preview_names_what_would_go_and_asks_the_neighbours(console: TestClient) -> None:
     write(console, prompt="the capital of home is", target="a land")
     write(console, prompt="the language of home is", target="a king")
-    data = {"form": "question", "prompt": "the capital  of Home is", "target": "a king"}
+    data = {"kind": "question", "prompt": "the capital  of Home is", "target": "a king"}
     text = console.post("/edits/preview", data=data).text
     assert "Would go out of force" in text and "the capital of home is a land" in text
     assert "Nearest other edits" in text and "the language of home" in text
@@ -230,7 +230,7 @@ def test_a_preview_names_what_would_go_and_asks_the_neighbours(console: TestClie
 
 @pytest.mark.parametrize(
     "data",
-    [{"statement": ""}, {"form": "question", "prompt": "the king"}, {"statement": "x" * 2001}],
+    [{"statement": ""}, {"kind": "question", "prompt": "the king"}, {"statement": "x" * 2001}],
 )
 def test_what_is_no_edit_is_not_written(console: TestClient, data: dict[str, str]) -> None:
     notice(console.post("/edits", data=data), 400)

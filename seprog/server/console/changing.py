@@ -186,6 +186,7 @@ def _changed(
         said=said,
         undo=undo,
         target=f"row-{id}" if in_list else "edit",
+        count=service.memory.count(caller.namespace),
         **context,
     )
 

@@ -30,7 +30,7 @@ class Draft:
     """What stands in the form.
 
     Args:
-        form: Whether it is a sentence, or a question with its answer.
+        kind: Whether it is a sentence, or a question with its answer.
         statement: The sentence.
         prompt: The question.
         target: Its answer.
@@ -40,7 +40,7 @@ class Draft:
         replaces: Id of the edit whose place it takes, or an empty text.
     """
 
-    form: Literal["sentence", "question"] = "sentence"
+    kind: Literal["sentence", "question"] = "sentence"
     statement: str = ""
     prompt: str = ""
     target: str = ""
@@ -51,8 +51,8 @@ class Draft:
 
     @property
     def given(self) -> dict[str, str]:
-        """The fields of the form that was chosen."""
-        if self.form == "sentence":
+        """The fields of the kind that was chosen."""
+        if self.kind == "sentence":
             return {"statement": self.statement}
         return {"prompt": self.prompt, "target": self.target}
 
@@ -68,7 +68,7 @@ class Draft:
             InputError: Something is missing, or too long.
         """
         if not self.complete:
-            wanted = "a sentence" if self.form == "sentence" else "a question and its answer"
+            wanted = "a sentence" if self.kind == "sentence" else "a question and its answer"
             raise InputError("The edit is empty or lacks a part", wanted, "Fill in the form")
         replaced = [self.replaces] if self.replaces else []
         try:
@@ -81,7 +81,7 @@ class Draft:
 
 
 def draft(
-    form: Annotated[Literal["sentence", "question"], Form()] = "sentence",
+    kind: Annotated[Literal["sentence", "question"], Form()] = "sentence",
     statement: Text = "",
     prompt: Text = "",
     target: Text = "",
@@ -92,7 +92,7 @@ def draft(
 ) -> Draft:
     """What was sent."""
     texts = (statement, prompt, target, reason, changes, keeps, replaces)
-    return Draft(form, *(text.strip() for text in texts))
+    return Draft(kind, *(text.strip() for text in texts))
 
 
 Drafted = Annotated[Draft, Depends(draft)]
@@ -157,7 +157,7 @@ async def tried(service: Service, caller: Caller, draft: Draft) -> Trial:
     edit = make_edit(**{k: v for k, v in row.items() if k != "supersedes"})
     editor, name = service.editor, caller.namespace
     asked: dict[str, Literal["change", "keep", "neighbour"]] = {}
-    if draft.form == "question":
+    if draft.kind == "question":
         asked[draft.prompt] = "change"
     asked |= dict.fromkeys(_lines(draft.changes), "change")
     asked |= dict.fromkeys(_lines(draft.keeps), "keep")

@@ -25,6 +25,8 @@ _EVENTS = 5000
 _SAMPLE = 50
 _ADDS = {"added": 1, "restored": 1, "superseded": -1, "forgotten": -1}
 _BINS = 20
+_BUCKETS = 10
+"""Fewest bars of the latencies."""
 HALF = 80.0
 """Height of one of two charts that stand on one another."""
 
@@ -161,7 +163,8 @@ def _latency(metrics: Metrics) -> Latency:
     sums = [cumulative[b] for b in bounds]
     counts = [int(n - before) for n, before in zip(sums, [0.0, *sums], strict=False)]
     used = [i for i, n in enumerate(counts) if n]
-    low, high = (max(0, used[0] - 1), used[-1] + 1) if used else (0, 0)
+    high = max(used[-1] + 2, _BUCKETS) if used else 0
+    low = max(0, min(used[0] - 1, high - _BUCKETS)) if used else 0
     labels = [f"up to {_time(b)}: {n}" for b, n in zip(bounds, counts, strict=True)]
     return Latency(
         int(sums[-1]) if sums else 0,
@@ -169,7 +172,7 @@ def _latency(metrics: Metrics) -> Latency:
         quantile(cumulative, 0.95),
         bars(counts[low:high], labels[low:high]),
         _time(bounds[low - 1]) if low else "0",
-        _time(bounds[high - 1]) if high else "",
+        _time(bounds[min(high, len(bounds)) - 1]) if used else "",
     )
 
 
