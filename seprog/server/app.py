@@ -17,6 +17,7 @@ from seprog.editor import Editor
 from seprog.errors import MemoryFileError
 from seprog.server import edits, errors, openai
 from seprog.server.console import routes as console
+from seprog.server.guard import OwnOnly
 from seprog.server.service import Served, Service
 from seprog.server.settings import Settings
 from seprog.server.telemetry import Observed
@@ -67,6 +68,8 @@ def create_app(settings: Settings, editor: Editor | None = None) -> FastAPI:
             allow_headers=["*"],
             expose_headers=["X-Seprog-Fired", "X-Seprog-Threshold", "X-Request-Id", "ETag"],
         )
+    if not settings.auth:
+        app.add_middleware(OwnOnly, origins=settings.cors_origins)
     app.add_middleware(Observed, metrics=service.metrics, max_body=settings.max_body)
     return app
 

@@ -68,7 +68,7 @@ class NotFound(Refused):
             404,
             f"{what}_not_found",
             f"There is no {what} {name!r}",
-            f"a {what} that you can see",
+            "one that you can see",
             "List what there is",
         )
 

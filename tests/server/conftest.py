@@ -31,7 +31,8 @@ def serve(make_editor: Callable[..., Editor]) -> Iterator[Serve]:
 
     def start(editor: Editor | None = None, **settings: Any) -> TestClient:
         told = Settings.load(**{"auth": False, "max_tokens": 64, **settings})
-        client = TestClient(create_app(told, editor or make_editor()))
+        app = create_app(told, editor or make_editor())
+        client = TestClient(app, base_url="http://localhost")
         client.__enter__()
         opened.append(client)
         return client

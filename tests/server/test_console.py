@@ -34,7 +34,7 @@ def open_app(tiny_editor: Editor) -> FastAPI:
 @pytest.fixture
 def console(open_app: FastAPI) -> Iterator[TestClient]:
     """Without keys."""
-    with TestClient(open_app, headers=HTMX) as client:
+    with TestClient(open_app, "http://localhost", headers=HTMX) as client:
         yield client
 
 
@@ -143,7 +143,7 @@ def test_who_may_only_ask_cannot_change(visit: Callable[..., TestClient]) -> Non
 
 
 def test_changes_need_the_header(open_app: FastAPI) -> None:
-    client = TestClient(open_app)
+    client = TestClient(open_app, "http://localhost")
     for path in ("/edits", "/import", "/ask", "/login", "/logout", "/edits/abcd/forget"):
         answer = client.post(path, data={"statement": "The king is a painter."})
         assert answer.status_code == 403 and "HX-Request" in answer.text
@@ -390,7 +390,8 @@ def test_an_empty_question_is_refused(console: TestClient) -> None:
 def test_while_the_model_is_loading(open_app: FastAPI) -> None:
     open_app.state.service._batcher.close()
     open_app.state.service._batcher = None
-    client = TestClient(open_app, headers=HTMX)  # without the start, which would load it
+    # without the start, which would load it
+    client = TestClient(open_app, "http://localhost", headers=HTMX)
     assert "being loaded" in page(client, "/")
     assert page(client, "/edits") and page(client, "/health")
     assert "being loaded" in client.get("/loading").text

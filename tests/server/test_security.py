@@ -161,6 +161,22 @@ def test_other_pages_may_not_call_unless_they_are_named(serve: Serve) -> None:
     )
 
 
+def test_without_keys_no_page_from_elsewhere_may_ask(client: TestClient) -> None:
+    lines = '{"statement": "A is B."}'
+    for headers in (
+        {"Host": "evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost.evil.example"},
+    ):
+        refused = client.post("/v1/edits/import", content=lines, headers=headers)
+        assert refused.status_code == 403, headers
+        assert refused.json()["error"]["code"] == "foreign_page"
+    assert client.get("/v1/edits").json()["data"] == []
+    for headers in ({}, {"Origin": "http://localhost:8000"}, {"Host": "127.0.0.1:8000"}):
+        assert client.post("/v1/edits/import", content=lines, headers=headers).status_code == 200
+
+
 def test_logs_hold_no_texts_and_no_keys(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
     client = serve(auth=True)
     headers = key(client)
