@@ -18,6 +18,11 @@ from seprog.batching import batches
 from seprog.lora import Lora
 from seprog.text_encoder import TextEncoder
 
+QUICK = bool(getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16"))
+"""Whether this CPU has instructions for bfloat16; without them it is far slower than float32."""
+CLEAR = 0.02
+"""Probabilities so near to 0 or 1 stay there, however they are rounded."""
+
 
 def shared_words(tokens: BatchEncoding) -> Float[Tensor, "pairs length"]:
     """1 at the tokens of words that both texts of a pair hold, else 0."""
@@ -63,11 +68,29 @@ class PairScorer(nn.Module):
         mean = (states * weights).sum(1) / weights.sum(1)
         return self.head(torch.cat([states[:, 0], mean], dim=-1))
 
-    @torch.no_grad()
     def probabilities(
         self, queries: Sequence[str], edits: Sequence[str], batch: int = 32
     ) -> Float[Tensor, "pairs 2"]:
-        """Probabilities of *in scope* and *same question*, in the order given."""
+        """Probabilities of *in scope* and *same question*, in the order given.
+
+        Where the CPU multiplies bfloat16, all pairs are read in it first, at three times the
+        speed; those that are not clear then are read again in float32, so that what is decided
+        does not depend on the machine, nor on what else is in the batch.
+        """
+        if not QUICK:
+            return self._read(queries, edits, batch)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = self._read(queries, edits, batch)
+        unclear = ((found > CLEAR) & (found < 1 - CLEAR)).any(dim=1).nonzero()[:, 0].tolist()
+        if unclear:
+            again = [queries[i] for i in unclear], [edits[i] for i in unclear]
+            found[unclear] = self._read(*again, batch)
+        return found
+
+    @torch.no_grad()
+    def _read(
+        self, queries: Sequence[str], edits: Sequence[str], batch: int
+    ) -> Float[Tensor, "pairs 2"]:
         result = torch.zeros(len(queries), 2)
         sizes = [len(q) + len(e) for q, e in zip(queries, edits, strict=True)]
         for part in batches(sizes, batch):
