@@ -7,12 +7,14 @@ occur nowhere else.
 
 from __future__ import annotations
 
+import json
 import random
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -171,7 +173,8 @@ def evaluate(
     Args:
         task: What is taught, edited and asked.
         dataset: Its name, for the result.
-        work: Folder for base model, reader, generators and gates; what is there is not made again.
+        work: Folder for base model, reader, generators, gates, and what each seed came to; what is
+            there is not made again.
         config: How.
         out: Where the result goes, as JSON.
         answers: Where every single answer goes, as JSON lines.
@@ -198,19 +201,21 @@ def evaluate(
     for seed in config.seeds:
         generator = _generator(task, base, work, replace(config.generator, seed=seed))
         gate = _gate(task, work, replace(config.gate, seed=seed))
-        found: dict[tuple[str, int, str], list[Record]] = defaultdict(list)
-        trials = [
-            t for t in task.trials(seed, base_says) if not config.edits or t.edits in config.edits
-        ]
-        for trial in watch(trials, f"seed {seed}", progress):
-            own = base_says([q.text for q in trial.questions])
-            for record in _answers(trial, own, models, gate, generator, config.methods):
-                found[trial.protocol, trial.edits, record.method].append(record)
-        for (protocol, edits, method), records in found.items():
-            where = {"protocol": protocol, "edits": edits, "method": method, "seed": seed}
-            results.append({**where, "metrics": score(records)})
-            where = {"dataset": dataset, "protocol": protocol, "seed": seed}
-            rows += [where | r.row() for r in records]
+        made_by = [dataset, seed, config.methods, config.edits]
+        made_by += [generator.fingerprint, gate.fingerprint, asdict(gate.calibration)]
+        kept = work / f"trials-{sha256(json.dumps(made_by).encode()).hexdigest()[:12]}.json"
+        if not kept.exists():
+            found: dict[tuple[str, int, str], list[Record]] = defaultdict(list)
+            chosen = task.trials(seed, base_says)
+            trials = [t for t in chosen if not config.edits or t.edits in config.edits]
+            for trial in watch(trials, f"seed {seed}", progress):
+                own = base_says([q.text for q in trial.questions])
+                for record in _answers(trial, own, models, gate, generator, config.methods):
+                    found[trial.protocol, trial.edits, record.method].append(record)
+            _keep(kept, dataset, seed, found)
+        scored, answered = json.loads(kept.read_text("utf-8"))
+        results += scored
+        rows += answered
     result = {
         "config": {"dataset": dataset, "seeds": list(config.seeds)},
         **provenance(),
@@ -220,6 +225,22 @@ def evaluate(
     }
     save(result, out, rows, answers)
     return result
+
+
+def _keep(
+    path: Path, dataset: str, seed: int, found: Mapping[tuple[str, int, str], list[Record]]
+) -> None:
+    """Write scores and answers of one seed, so that a stopped run goes on behind it."""
+    scored: list[dict[str, Any]] = []
+    answered: list[dict[str, Any]] = []
+    for (protocol, edits, method), records in found.items():
+        where = {"protocol": protocol, "edits": edits, "method": method, "seed": seed}
+        scored.append({**where, "metrics": score(records)})
+        told = {"dataset": dataset, "protocol": protocol, "seed": seed}
+        answered += [told | r.row() for r in records]
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps([scored, answered]), "utf-8")
+    part.replace(path)
 
 
 def replies(
