@@ -212,8 +212,7 @@ async def classifications(
         return decisions, lm.classify(texts, editor.prefixes(decisions))
 
     decisions, found = await service.call(work)
-    for decision in decisions:
-        service.metrics.decided(decision)
+    service.judged(decisions)
     data = []
     for i, (decision, probs) in enumerate(zip_longest(decisions, found)):
         label = max(probs, key=probs.__getitem__)

@@ -20,7 +20,7 @@ from seprog.server.batcher import Batcher, Busy, Closed, Decided, Event, Failed,
 from seprog.server.errors import NotFound, Refused
 from seprog.server.settings import Settings
 from seprog.server.telemetry import Metrics, log
-from seprog.types import Edit
+from seprog.types import Edit, GateDecision
 
 T = TypeVar("T")
 _PAUSE = 0.2
@@ -86,7 +86,7 @@ class Service:
 
     def _make_prefixes(self) -> bool:
         """Make a few; true if there are more to make."""
-        few = [self._unmade.popleft() for _ in range(min(4, len(self._unmade)))]
+        few = [self._unmade.popleft() for _ in range(min(2, len(self._unmade)))]
         try:
             self.editor.cached_prefixes(few)
         except SeprogError as error:  # they are made when they fire, and fail there if they do
@@ -156,13 +156,19 @@ class Service:
                 if isinstance(event, Failed):
                     raise event.error
                 if isinstance(event, Decided):
-                    for decision in event.decisions:
-                        self.metrics.decided(decision)
+                    self.judged(event.decisions)
                 yield event
                 if isinstance(event, Finished):
                     return
         finally:
             job.cancelled = True
+
+    def judged(self, decisions: Sequence[GateDecision]) -> None:
+        """Note what the gate said, and write it into the log if that is wanted."""
+        for decision in decisions:
+            self.metrics.decided(decision)
+            if self.settings.log_queries:
+                log.info("query", text=decision.query, fired=[e.id for e in decision.fired])
 
     async def call(self, work: Callable[[], T]) -> T:
         """Have something done with the model; errors as for ``events``."""

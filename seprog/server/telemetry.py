@@ -36,6 +36,7 @@ class Metrics:
             "seprog_false_fire_rate", "Out-of-scope queries that fire, as calibrated", **make
         )
         self.edits = Gauge("seprog_edits", "Edits in force, in all namespaces", **make)
+        self.kept = Gauge("seprog_prefix_bytes", "Prefixes kept with the edits", **make)
         self.waiting = Gauge("seprog_queue", "Requests that wait for the model", **make)
         self.rows = Histogram(
             "seprog_batch_rows", "Answers side by side", buckets=(1, 2, 4, 8, 16, 32, 64), **make
@@ -57,8 +58,10 @@ class Metrics:
         """Bring up to date what is not counted but looked up."""
         if batcher is not None:
             self.waiting.set(batcher.waiting)
-            self.edits.set(batcher.editor.memory.count())
-            self.rate.set(batcher.editor.calibration().rate)
+            editor = batcher.editor
+            self.edits.set(editor.memory.count())
+            self.kept.set(editor.memory.prefix_bytes(editor.generator.fingerprint))
+            self.rate.set(editor.calibration().rate)
 
 
 def log_to_stderr(level: str) -> None:

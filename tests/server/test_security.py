@@ -190,6 +190,17 @@ def test_logs_hold_no_texts_and_no_keys(serve: Serve, capfd: pytest.CaptureFixtu
     assert headers["Authorization"].split("-")[-1] not in out
 
 
+def test_queries_are_logged_where_that_is_asked_for(
+    serve: Serve, capfd: pytest.CaptureFixture[str]
+) -> None:
+    client = serve(log_queries=True)
+    edit = write(client, CAPITAL)
+    client.post("/v1/completions", json=COMPLETION)
+    out = "".join(capfd.readouterr())
+    assert QUESTION in out
+    assert edit["id"] in out
+
+
 def test_metrics_count(client: TestClient) -> None:
     write(client, CAPITAL)
     say(client, QUESTION)

@@ -48,7 +48,7 @@ async def ask(request: Request, service: Served, caller: Asking, query: Question
         return decision, answers(editor, [GateDecision(query, 1.0), decision])
 
     decision, (before, after) = await service.call(work)
-    service.metrics.decided(decision)
+    service.judged([decision])
     return page(
         request,
         "parts/answer.html",
