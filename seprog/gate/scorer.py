@@ -18,7 +18,8 @@ from seprog.batching import batches
 from seprog.lora import Lora
 from seprog.text_encoder import TextEncoder
 
-QUICK = bool(getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16"))
+_found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+QUICK = bool(_found.get("avx512_bf16"))
 """Whether this CPU has instructions for bfloat16; without them it is far slower than float32."""
 CLEAR = 0.02
 """Probabilities so near to 0 or 1 stay there, however they are rounded."""

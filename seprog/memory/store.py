@@ -383,7 +383,11 @@ class Memory(Caches):
             return iter(transfer.export_rows(connection, namespace, history))
 
     def import_rows(
-        self, lines: Iterable[str], namespace: str | None = None, skip_bad: bool = False
+        self,
+        lines: Iterable[str],
+        namespace: str | None = None,
+        skip_bad: bool = False,
+        author: str | None = None,
     ) -> ImportReport:
         """Add edits from JSON lines, in one transaction.
 
@@ -394,6 +398,7 @@ class Memory(Caches):
             lines: One JSON object each; empty lines are passed over.
             namespace: Put all edits here; ``None`` means where their rows say.
             skip_bad: Import the good rows even if others are bad.
+            author: Of the rows that name none.
 
         Returns:
             The report. If it has errors and ``skip_bad`` is false, nothing was imported.
@@ -403,7 +408,7 @@ class Memory(Caches):
         """
         if namespace is not None:
             check_text("namespace", namespace)
-        rows, errors = transfer.parse_lines(lines, namespace)
+        rows, errors = transfer.parse_lines(lines, namespace, author)
         if errors and not skip_bad:
             return ImportReport(errors=errors)
         with self._database.writing() as connection:

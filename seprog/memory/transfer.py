@@ -84,13 +84,14 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_lines(
-    lines: Iterable[str], namespace: str | None
+    lines: Iterable[str], namespace: str | None, author: str | None = None
 ) -> tuple[list[Row], list[tuple[int, str]]]:
     """Read JSON lines, without looking at any memory.
 
     Args:
         lines: One JSON object each; empty lines are passed over.
         namespace: Put all edits here, whatever the rows say.
+        author: Of the rows that name none.
 
     Returns:
         The good rows, and the line numbers (from 1) and faults of the others.
@@ -104,7 +105,7 @@ def parse_lines(
         for number, line in enumerate(lines, start=1):
             try:
                 if text := line.strip().lstrip("\ufeff"):
-                    rows.append(_parse(text, namespace))
+                    rows.append(_parse(text, namespace, author))
             except InputError as error:
                 errors.append((number, str(error)))
     except UnicodeDecodeError as error:
@@ -114,7 +115,7 @@ def parse_lines(
     return rows, errors
 
 
-def _parse(text: str, namespace: str | None) -> Row:
+def _parse(text: str, namespace: str | None, author: str | None) -> Row:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -124,6 +125,8 @@ def _parse(text: str, namespace: str | None) -> Row:
     values = _given(values)
     if namespace is not None:
         values["namespace"] = namespace
+    if author is not None:
+        values.setdefault("author", author)
     _check_types(values)
     events = _parse_events(values.pop("events", []), bool(values.get("active", True)))
     return Row(_edit_from(values), events)

@@ -348,7 +348,9 @@ async def import_edits(
 
     def work() -> Any:
         with _writing:
-            return service.memory.import_rows(text.splitlines(), caller.namespace, skip_bad)
+            return service.memory.import_rows(
+                text.splitlines(), caller.namespace, skip_bad, caller.key.name
+            )
 
     report = await run_in_threadpool(work)
     failed = bool(report.errors) and not skip_bad

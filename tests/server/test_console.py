@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -75,7 +75,7 @@ def write(client: TestClient, **fields: str) -> str:
     return found[1]
 
 
-def notice(answer: httpx.Response, status: int) -> str:
+def notice(answer: httpx2.Response, status: int) -> str:
     """The text of an error; it goes to where notices stand."""
     assert answer.status_code == status
     assert answer.headers["HX-Retarget"] == "#notice"
@@ -297,6 +297,17 @@ def test_importing_with_a_bad_row(console: TestClient) -> None:
     done = console.post("/import", data={"do": "import", "skip": "yes"}, files=files).text
     assert "2 imported, 0 there already, 0 replaced, 2 left out" in done
     assert len(console.get("/v1/edits").json()["data"]) == 2
+
+
+def test_what_is_exported_can_be_imported_and_says_who_did(console: TestClient) -> None:
+    told = json.dumps({"statement": "The king of Peru is Max."})
+    console.post("/import", data={"text": told, "do": "import"})
+    file = console.get("/export")
+    assert "attachment" in file.headers["Content-Disposition"]
+    [row] = [json.loads(line) for line in file.text.splitlines() if "Max" in line]
+    assert row["author"] == "anonymous"
+    again = console.post("/import", data={"text": file.text, "do": "import"}).text
+    assert "0 imported" in again
 
 
 def test_importing_nothing_or_no_text(console: TestClient) -> None:

@@ -1,9 +1,10 @@
-"""Import: many edits from JSON lines, each bad line with what is wrong with it."""
+"""Import and export: many edits as JSON lines, each bad line with what is wrong with it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -11,9 +12,10 @@ from starlette.datastructures import UploadFile
 
 from seprog.errors import InputError
 from seprog.memory.transfer import ImportReport, parse_lines
+from seprog.server import edits
 from seprog.server.console.door import Asking, Changing, ConsoleRoute
 from seprog.server.console.pages import page
-from seprog.server.service import Served, Service
+from seprog.server.service import Caller, Served, Service
 from seprog.types import Edit
 
 router = APIRouter(route_class=ConsoleRoute)
@@ -52,7 +54,7 @@ async def import_edits(request: Request, service: Served, caller: Changing) -> R
     if not any(line.strip() for line in lines):
         raise InputError("Nothing came", "a file or some lines", "Choose a file or paste lines")
     good, report = await run_in_threadpool(
-        _checked if check else _written, service, lines, caller.namespace, skip
+        _checked if check else _written, service, lines, caller, skip
     )
     errors = report.errors[:_SHOWN]
     return page(
@@ -66,6 +68,15 @@ async def import_edits(request: Request, service: Served, caller: Changing) -> R
         more=len(report.errors) - len(errors),
         skip=skip,
     )
+
+
+@router.get("/export")
+def export(service: Served, caller: Asking) -> Response:
+    """The edits in force, as a file that can be imported again."""
+    found = edits.export(service, caller)
+    name = quote(f"{caller.namespace}.jsonl", safe="")
+    found.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{name}"
+    return found
 
 
 async def _lines(file: UploadFile | str | None, text: UploadFile | str | None) -> list[str]:
@@ -82,14 +93,14 @@ async def _lines(file: UploadFile | str | None, text: UploadFile | str | None) -
 
 
 def _checked(
-    service: Service, lines: Sequence[str], namespace: str, skip: bool
+    service: Service, lines: Sequence[str], caller: Caller, skip: bool
 ) -> tuple[list[Edit], ImportReport]:
     """What would be imported; nothing is."""
-    rows, errors = parse_lines(lines, namespace)
+    rows, errors = parse_lines(lines, caller.namespace)
     return [row.edit for row in rows], ImportReport(errors=errors)
 
 
 def _written(
-    service: Service, lines: Sequence[str], namespace: str, skip: bool
+    service: Service, lines: Sequence[str], caller: Caller, skip: bool
 ) -> tuple[list[Edit], ImportReport]:
-    return [], service.memory.import_rows(lines, namespace, skip)
+    return [], service.memory.import_rows(lines, caller.namespace, skip, caller.key.name)
