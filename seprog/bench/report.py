@@ -135,9 +135,15 @@ def _ages(parts: Sequence[Mapping[int, Mapping[str, float]]]) -> Ages:
 
 
 def _files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Results, and what says why there is none."""
-    results = [f for p in paths for f in (sorted(p.glob("*.json")) if p.is_dir() else [p])]
+    """Results, and what says why there is none; of a folder those alone that have answers."""
+    results = [f for p in paths for f in (_answered(p) if p.is_dir() else [p])]
     return results, [f for p in paths if p.is_dir() for f in sorted(p.glob("*.failed"))]
+
+
+def _answered(folder: Path) -> list[Path]:
+    """Results of other kinds, such as an exam or a load test, have nothing to work out again."""
+    files = sorted(folder.glob("*.json"))
+    return [f for f in files if '"answers":' in f.read_text("utf-8")]
 
 
 def harmonic_mean(shares: Sequence[float]) -> float | None:

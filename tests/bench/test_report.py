@@ -109,6 +109,7 @@ def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
         load([tmp_path / "bad.json"])
     with pytest.raises(InputError, match="no result"):
         load([tmp_path / "missing.json"])
+    assert load([tmp_path]) == load([path])  # a folder may hold results of other kinds
     with (tmp_path / "atlas-answers.jsonl").open("a") as file:
         file.write('{"method": "ft"}\n')
     with pytest.raises(InputError, match=f"Line {len(MIXED) + 1} "):
