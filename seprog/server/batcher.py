@@ -11,13 +11,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from seprog.chat import Query
 from seprog.editor import Editor
 from seprog.errors import InputError
-from seprog.lm import RowOptions, Written
+from seprog.lm import CausalLM, RowOptions, Written
 from seprog.types import GateDecision, Prefix
 
 T = TypeVar("T")
@@ -117,6 +117,18 @@ class _Row:
     """Tokens that the model reads."""
     moved: int
     """Positions that the prefix takes up."""
+
+    @property
+    def least(self) -> int:
+        """Tokens that it must have room for: all that were asked for, or half of a mere limit."""
+        wanted = self.options.max_new_tokens
+        return wanted // 2 if self.job.shorten else wanted
+
+    def shortened(self, most: int) -> _Row:
+        """The same with an answer of so many tokens at most."""
+        if self.options.max_new_tokens <= most:
+            return self
+        return replace(self, options=replace(self.options, max_new_tokens=most))
 
 
 @dataclass(frozen=True)
@@ -294,43 +306,46 @@ class Batcher:
             [ids] = lm.tokens.encode([query.text], bos)
             moved = len(prefix) if prefix is not None and lm.positions == "learned" else 0
             for options in job.rows:
-                options = self._fitted(options, len(ids) + moved, job.shorten)
-                index = len(found)
-                found.append(_Row(job, index, query.text, options, prefix, bos, len(ids), moved))
+                row = _Row(job, len(found), query.text, options, prefix, bos, len(ids), moved)
+                found.append(self._checked(row))
         return found
 
-    def _fitted(self, options: RowOptions, read: int, shorten: bool) -> RowOptions:
-        """Options whose answer fits into the context window behind what was read."""
+    def _room(self, rows: Sequence[_Row]) -> int | None:
+        """Tokens that can be written behind rows that are padded to one length; ``None``: any."""
         limit = self.editor.lm.n_positions
-        room = options.max_new_tokens if limit is None else limit - read
-        if options.max_new_tokens <= room:
-            return options
-        if not shorten or room < 1:
+        if limit is None or not isinstance(self.editor.lm, CausalLM):
+            return limit  # what reads and what writes have a window each
+        return limit - max(row.time for row in rows) - max(row.moved for row in rows)
+
+    def _checked(self, row: _Row) -> _Row:
+        """A row that fits into the context window by itself, its answer shortened if it may be."""
+        room, wanted = self._room([row]), row.options.max_new_tokens
+        if room is None or wanted <= room:
+            return row
+        if not row.job.shorten or room < 1:
             raise InputError(
-                f"The prompt takes {read} tokens and the answer up to {options.max_new_tokens}",
-                f"at most {limit} together, the model's context length",
+                f"The prompt takes {row.time + row.moved} tokens and the answer up to {wanted}",
+                f"at most {self.editor.lm.n_positions} together, the model's context length",
                 "Shorten the prompt, or ask for fewer tokens",
             )
-        return RowOptions(**{**vars(options), "max_new_tokens": room})
+        return row.shortened(room)
 
     def _fitting(self) -> list[_Row]:
         """The longest waiting rows that fit into one batch; the others keep their places."""
-        limit = self.editor.lm.n_positions
         rows: list[_Row] = []
         left: deque[_Row] = deque()
-        time = new = moved = 0
         while self._ready and len(rows) < self._most:
             row = self._ready.popleft()
+            room = self._room([*rows, row])
             if row.job.cancelled:
                 self._note(row, Written(finish="cancelled"))
-                continue
-            wide = max(time, row.time), max(new, row.options.max_new_tokens), max(moved, row.moved)
-            if limit is not None and rows and sum(wide) > limit:
+            elif room is None or not rows or max(r.least for r in [*rows, row]) <= room:
+                rows.append(row)
+            else:
                 left.append(row)
-                continue
-            (time, new, moved), rows = wide, [*rows, row]
         self._ready.extendleft(reversed(left))
-        return rows
+        room = self._room(rows) if rows else None
+        return rows if room is None else [row.shortened(room) for row in rows]
 
     def _write(self, rows: Sequence[_Row]) -> None:
         start = time.perf_counter()

@@ -204,6 +204,23 @@ def test_an_answer_may_be_shortened_to_fit(start: Callable[..., Batcher], editor
     assert len(told.result().written[0].ids) <= 512 - len(ids)
 
 
+def test_answers_without_a_length_of_their_own_share_a_batch(
+    start: Callable[..., Batcher], editor: Editor
+) -> None:
+    """Each may fill the window; together they are cut a little, not written one by one."""
+    sizes: list[int] = []
+    batcher = start(on_batch=lambda batch: sizes.append(batch.rows))
+    release = hold(batcher)
+    jobs = [Told("x" * n, rows=[RowOptions(1000)], shorten=True, edits=False) for n in (5, 60, 150)]
+    for told in jobs:
+        batcher.submit(told.job)
+    release.set()
+    for told in jobs:
+        [written] = told.result().written
+        assert written.finish == "stop" or len(written.ids) == 512 - 151  # with the BOS
+    assert sizes == [3]
+
+
 def test_closing_ends_what_was_begun_and_takes_nothing_more(
     start: Callable[..., Batcher],
 ) -> None:
