@@ -42,6 +42,7 @@ SHARES = (
 )
 """What ``score`` finds, in the order of the tables."""
 COSTS = (
+    "training_seconds",
     "ms_per_edit",
     "flops_per_edit",
     "query_ratio_in_scope",

@@ -63,11 +63,13 @@ class Peer:
         make: Given a workshop and a setting.
         at_once: Edits at a time; 0 means all of them.
         search: Per name in a setting, the values to try.
+        parts: What the workshop trains for it.
     """
 
     make: Callable[[Workshop, Setting], EditMethod]
     at_once: int
     search: Mapping[str, Sequence[Any]]
+    parts: tuple[str, ...] = ()
 
     def settings(self) -> list[dict[str, Any]]:
         """Every combination, drawn at random where there are more than the budget."""
@@ -120,6 +122,7 @@ PEERS = {
         lambda w, s: MEND.load(w.lm, w.mend(), s["strength"]),
         1,
         {"strength": (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0)},
+        ("mend",),
     ),
     "grace": Peer(
         lambda w, s: GRACE(w.lm, _of(GraceConfig, s)),
@@ -130,11 +133,13 @@ PEERS = {
         lambda w, s: SERAC(w.lm, w.scope_classifier(), w.counterfactual(), s["threshold"]),
         0,
         {"threshold": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)},
+        ("scope", "counterfactual"),
     ),
     "recipe": Peer(
         lambda w, s: RECIPE.load(w.lm, w.encoder, w.recipe(), s["margin"]),
         0,
         {"margin": (-0.3, -0.2, -0.15, -0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)},
+        ("recipe",),
     ),
 }
 """By name; every setting that is not searched for is the paper's or the method's default."""
@@ -173,9 +178,12 @@ def evaluate(
     for size in edits:
         what = plan(size, seed)
         for name in methods:
-            method = PEERS[name].make(workshop, tuned[name]["chosen"])
-            found, costs = run(method, PEERS[name].at_once, what, progress)
-            costs |= work(method, PEERS[name].at_once, what)
+            peer, start = PEERS[name], time.perf_counter()
+            method = peer.make(workshop, tuned[name]["chosen"])
+            seconds = time.perf_counter() - start + workshop.seconds(peer.parts)
+            found, costs = run(method, peer.at_once, what, progress)
+            costs |= work(method, peer.at_once, what)
+            costs["training_seconds"] = {"value": seconds, "n": 1}
             results += entries(name, size, found, costs)
             records += found
     return written(edits, methods, seed, results, records, out, answers, tuning=tuned)

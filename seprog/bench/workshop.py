@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -108,11 +110,23 @@ class Workshop:
                 request, probe = request_of(scenario, fact), rng.choice(asked[fact])
                 yield Lesson(request, Example((), probe.prompt, probe.answer), other)
 
+    def seconds(self, parts: Sequence[str]) -> float:
+        """How long parts took to be trained, in all."""
+        return sum(float((self.work / f"{name}.seconds").read_text()) for name in parts)
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        """Note how long a part takes to be trained; a run that was stopped counts its last leg."""
+        start = time.perf_counter()
+        yield
+        (self.work / f"{name}.seconds").write_text(f"{time.perf_counter() - start:.3f}\n")
+
     def mend(self) -> Path:
         """Folder of a trained MEND."""
         folder = self.work / "mend"
         if not (folder / "mend.safetensors").exists():
-            train_mend(self.lm, self.lessons(0), folder, self.training.mend)
+            with self._timed("mend"):
+                train_mend(self.lm, self.lessons(0), folder, self.training.mend)
         return folder
 
     def recipe(self) -> Path:
@@ -120,7 +134,8 @@ class Workshop:
         folder = self.work / "recipe"
         if not (folder / "recipe.safetensors").exists():
             examples = with_base_answers(Continuation(self.lm), self.examples(0))
-            train_recipe(self.lm, self.encoder, examples, folder, self.training.recipe)
+            with self._timed("recipe"):
+                train_recipe(self.lm, self.encoder, examples, folder, self.training.recipe)
         return folder
 
     def counterfactual(self) -> CausalLM:
@@ -130,7 +145,8 @@ class Workshop:
             run, how = self.work / "counterfactual.run", self.training.counterfactual
             tokenizer: Any = self.lm.tokenizer
             how = replace(how, vocabulary=len(tokenizer))
-            train_causal(folder, run, how, lambda n: EditCorpus(self.examples(n)), tokenizer)
+            with self._timed("counterfactual"):
+                train_causal(folder, run, how, lambda n: EditCorpus(self.examples(n)), tokenizer)
         return CausalLM.from_pretrained(str(folder), "float32")
 
     def scope_classifier(self) -> ScopeGate:
@@ -139,7 +155,8 @@ class Workshop:
         if not (folder / "gate.json").exists():
             how = self.training.gate
             asked = [single_stages(atlas_scopes(s, rng)) for s in scenarios(how)]
-            train_gate(folder, self.work / "scope.run", how, None, asked, lambda gate: {})
+            with self._timed("scope"):
+                train_gate(folder, self.work / "scope.run", how, None, asked, lambda gate: {})
         gate = ScopeGate.from_pretrained(folder, self.encoder)
         gate.config = replace(gate.config, hops=1)
         return gate

@@ -57,6 +57,7 @@ def test_settings_make_the_method(
     for name in ("train_recipe", "train_mend", "train_causal", "train_gate"):
         monkeypatch.setattr(workshop, name, None)  # nor is anything trained again
     for name in ("recipe", "mend", "serac"):
+        assert shop.seconds(PEERS[name].parts) > 0
         assert PEERS[name].make(shop, PEERS[name].settings()[0]).name == name
 
 
@@ -111,6 +112,7 @@ def test_methods_are_tuned_then_measured(
     assert costs["none"]["perplexity_ratio"]["value"] == 1.0
     assert costs["ft"]["perplexity_ratio"]["value"] > 1.0
     assert costs["none"]["flops_per_edit"]["value"] == 0
+    assert all(0 <= c["training_seconds"]["value"] < 60 for c in costs.values())
     assert costs["ft"]["flops_per_edit"]["value"] > 1e6
     assert costs["ft"]["peak_bytes_editing"]["value"] > 1e6
     assert all(torch.equal(a, b) for a, b in zip(before, lm.model.parameters(), strict=True))
