@@ -14,6 +14,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+import structlog
+
 from seprog.chat import Query
 from seprog.editor import Editor
 from seprog.errors import InputError
@@ -21,6 +23,7 @@ from seprog.lm import CausalLM, RowOptions, Written
 from seprog.types import GateDecision, Prefix
 
 T = TypeVar("T")
+log: Any = structlog.get_logger()
 
 
 class Busy(Exception):
@@ -232,17 +235,23 @@ class Batcher:
 
     def _run(self) -> None:
         while self._wait():
-            jobs, calls = self._take()
-            if not (jobs or calls or self._ready):
-                self._more = False  # before: it may be woken meanwhile
-                if self._idle():
-                    self._more = True
-                continue
-            for work, future in calls:
-                _settle(work, future)
-            self._decide([job for job in jobs if not job.cancelled])
-            if rows := self._fitting():
-                self._write(rows)
+            try:
+                self._turn()
+            except Exception:  # whatever it was, others still wait
+                log.exception("a turn of the batcher failed")
+
+    def _turn(self) -> None:
+        jobs, calls = self._take()
+        if not (jobs or calls or self._ready):
+            self._more = False  # before: it may be woken meanwhile
+            if self._idle():
+                self._more = True
+            return
+        for work, future in calls:
+            _settle(work, future)
+        self._decide([job for job in jobs if not job.cancelled])
+        if rows := self._fitting():
+            self._write(rows)
 
     def _wait(self) -> bool:
         """Wait for work; false if none will come."""
@@ -368,10 +377,10 @@ class Batcher:
                 job.cancelled = True
                 job.tell(Failed(error))
             return
-        tokens = sum(len(w.ids) for w in written)
-        self._on_batch(Batch(len(rows), tokens, time.perf_counter() - start))
+        seconds, tokens = time.perf_counter() - start, sum(len(w.ids) for w in written)
         for row, result in zip(rows, written, strict=True):
             self._note(row, result)
+        self._on_batch(Batch(len(rows), tokens, seconds))
 
     @staticmethod
     def _note(row: _Row, result: Written) -> None:

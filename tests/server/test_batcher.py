@@ -72,6 +72,11 @@ def start(editor: Editor) -> Iterator[Callable[..., Batcher]]:
         batcher.close(10)
 
 
+def settle(batcher: Batcher) -> None:
+    """Wait until the batcher's thread has noted what it did."""
+    batcher.call(lambda: None).result(20)
+
+
 def hold(batcher: Batcher) -> threading.Event:
     """Keep the batcher's thread busy until the event is set."""
     release, started = threading.Event(), threading.Event()
@@ -96,6 +101,7 @@ def test_requests_that_wait_run_as_one_batch_and_answer_as_if_alone(
         batcher.submit(told.job)
     release.set()
     texts = [told.texts[0] for told in jobs]
+    settle(batcher)
     assert sizes == [6]
     alone = [
         editor.generate([told.job.queries[0].text], 12, edits=told.job.edits)[0].text
@@ -146,6 +152,7 @@ def test_a_cancelled_request_is_not_written(start: Callable[..., Batcher]) -> No
     first.job.cancelled = True
     release.set()
     second.result()
+    settle(batcher)
     assert rows == [1]
     assert first.events == []
 
@@ -164,6 +171,7 @@ def test_a_request_cancelled_while_it_is_written_ends_early(start: Callable[...,
     told.job.tell = stop_soon
     batcher.submit(told.job)
     assert told.result().written[0].finish == "cancelled"
+    settle(batcher)
     assert tokens[0] < 50
 
 
@@ -194,6 +202,7 @@ def test_long_prompts_and_long_answers_are_kept_apart(start: Callable[..., Batch
     release.set()
     for told in (long_prompt, long_answer, short):
         told.result()
+    settle(batcher)
     assert sizes == [2, 1]
 
 
@@ -218,6 +227,7 @@ def test_answers_without_a_length_of_their_own_share_a_batch(
     for told in jobs:
         [written] = told.result().written
         assert written.finish == "stop" or len(written.ids) == 512 - 151  # with the BOS
+    settle(batcher)
     assert sizes == [3]
 
 
@@ -275,6 +285,16 @@ def test_an_edit_is_in_force_for_every_request_that_starts_after_it(
         stop.set()
         for thread in threads:
             thread.join(20)
+
+
+def test_a_failure_of_its_own_does_not_end_the_batcher(start: Callable[..., Batcher]) -> None:
+    batcher = start(idle=lambda: bool(1 // 0), on_batch=lambda batch: [][batch.rows])
+    batcher.wake()
+    for _ in range(2):
+        told = Told()
+        batcher.submit(told.job)
+        told.result()
+    assert batcher.call(lambda: 7).result(20) == 7
 
 
 def test_idle_work_is_done_while_nothing_waits_and_gives_way(
