@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import combinations
 from typing import Literal
 
 from seprog.data.leapofthought import Leap, Property
@@ -125,7 +124,6 @@ def leap_scopes(
         for i, (thing, stated) in enumerate([*chosen.items(), *((r, r) for r in told if r)])
     }
     outside = rng.sample([x for x in leaps if x.premise not in chosen], len(inside))
-    sharing = _sharing(leaps)
     by_object: dict[tuple[str, str], list[Property]] = defaultdict(list)
     for premise in chosen:
         by_object[premise.predicate, premise.object].append(premise)
@@ -137,12 +135,7 @@ def leap_scopes(
     for leap in inside + outside:
         assert leap.premise is not None and leap.rule is not None
         near = by_object[leap.premise.predicate, leap.premise.object]
-        own = leap.premise.subject
-        unclear = {
-            known[p].id
-            for p in near
-            if bears(p, leap) is None and frozenset((p.subject, own)) in sharing
-        }
+        unclear = {known[p].id for p in near if bears(p, leap) is None}
         unclear |= {known[r].id for r in by_member[leap.member] if r != leap.rule}
         right = tuple(known[x] for x in (leap.premise, leap.rule) if x in known)
         if leap.premise not in known:  # of a rule alone, not without knowing more of the class
@@ -154,12 +147,3 @@ def leap_scopes(
     stages = followed(stages)
     rng.shuffle(stages)
     return Scopes(list(known.values()), stages)
-
-
-def _sharing(leaps: Sequence[Leap]) -> set[frozenset[str]]:
-    """Pairs of classes that have a member in common; all others are taken to be apart."""
-    classes: dict[str, set[str]] = defaultdict(set)
-    for leap in leaps:
-        if leap.premise is not None:
-            classes[leap.member].add(leap.premise.subject)
-    return {frozenset(pair) for c in classes.values() for pair in combinations(c, 2)}
