@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import uvicorn
@@ -28,6 +29,9 @@ def run(settings: Settings) -> None:
             "or, on your own machine, add --no-auth",
         )
     log_to_stderr(settings.log_level)
+    # oneDNN keeps what it compiled for each shape that it met, up to 1,024 of them and a gigabyte;
+    # a server meets new ones all the time.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     config = uvicorn.Config(
         app,
         host=settings.host,
