@@ -124,7 +124,7 @@ def measure(
 
 def table(result: dict[str, Any]) -> Table:
     """The result as people read it, a row per method."""
-    names = [n for n in COSTS if n != "perplexity_ratio"]
+    names = [n for n in COSTS if n not in ("perplexity_ratio", "training_seconds")]
     view = Table("method", "edits", title=f"{result['config']['shape']}: what editing costs")
     for name in names:
         view.add_column(name.replace("_", " "), justify="right")

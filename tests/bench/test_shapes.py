@@ -46,7 +46,7 @@ def test_costs_are_measured_and_nothing_else(
     assert list(rows) == ["seprog", "none", "ft_l", "grace"]
     assert rows["seprog"]["edits"] == 3 and rows["ft_l"]["edits"] == 2
     for row in rows.values():
-        assert set(row["metrics"]) == set(COSTS)
+        assert set(row["metrics"]) == set(COSTS) - {"training_seconds"}  # nothing is trained
     assert rows["none"]["metrics"]["flops_per_edit"]["value"] == 0
     assert rows["seprog"]["metrics"]["bytes_per_edit"]["value"] > 0
     assert rows["ft_l"]["metrics"]["flops_per_edit"]["value"] > 0
