@@ -28,6 +28,7 @@ import psutil
 
 from seprog.atlas.scenario import make_scenario
 from seprog.atlas.world import load_world
+from seprog.bench.load import wait_until_ready
 from seprog.bench.results import provenance
 
 MALFORMED = (b"{", b"[]", b'{"model": "atlas"}', b"\xff\xfe", b'{"model": "atlas", "prompt": 7}')
@@ -184,7 +185,7 @@ def main() -> None:
         with (Path(folder) / "log").open("wb") as log:
             server = subprocess.Popen([*command, "--port", str(port)], stderr=log)
         try:
-            _wait(address)
+            wait_until_ready(address)
             report = asyncio.run(soak(address, server.pid, told.minutes, told.clients))
         finally:
             server.terminate()
@@ -195,17 +196,6 @@ def main() -> None:
     if told.json:
         told.json.write_text(text + "\n")
     sys.exit(bool(report.wrong) or any(" 5" in status for status in report.statuses))
-
-
-def _wait(address: str) -> None:
-    for _ in range(600):
-        try:
-            if httpx2.get(f"{address}/readyz").status_code == 200:
-                return
-        except httpx2.TransportError:
-            pass
-        time.sleep(0.1)
-    raise SystemExit("the server does not come up")
 
 
 def _summary(report: Report, minutes: float, clients: int) -> dict[str, Any]:

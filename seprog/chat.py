@@ -14,6 +14,9 @@ Message = Mapping[str, str]
 
 ROLES = ("system", "user", "assistant")
 
+LONGEST_QUERY = 20_000
+"""Characters of a query; longer ones are refused."""
+
 LEANING = 600
 """Characters of two user turns that the gate reads as one text; it cannot take in many more."""
 
@@ -48,6 +51,26 @@ class Query:
         check_messages(messages)
         text, bos = chat_text(tokenizer, messages)
         return Query(text, tuple(judged(messages)), bos)
+
+
+def check_query(query: str) -> None:
+    """Refuse a query that is empty, longer than ``LONGEST_QUERY``, or no Unicode.
+
+    Raises:
+        InputError: It is.
+    """
+    if not query.strip():
+        raise InputError("The query is empty", "a question or the start of a text", "Ask something")
+    if len(query) > LONGEST_QUERY:
+        raise InputError(
+            f"The query has {len(query)} characters", f"at most {LONGEST_QUERY}", "Shorten it"
+        )
+    try:
+        query.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            "The query is not valid Unicode", "UTF-8 text", "Convert it to UTF-8"
+        ) from error
 
 
 def check_messages(messages: Sequence[Message]) -> None:

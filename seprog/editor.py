@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,17 +16,15 @@ import torch
 from jaxtyping import Float32
 
 from seprog.batching import batches
-from seprog.chat import Message, Query, merged
+from seprog.chat import Message, Query, check_query, merged
 from seprog.errors import InputError, MemoryFileError
 from seprog.gate import Calibration, Overlay, ScopeGate, Shelf, fit_threshold
 from seprog.generator import PromptGenerator, VerbatimGenerator, load_generator
 from seprog.lm import LanguageModel, load_lm
+from seprog.lm.tokens import check_spelling
 from seprog.memory import Event, Memory, make_edit
 from seprog.text_encoder import TextEncoder
 from seprog.types import Answer, Edit, GateDecision, Prefix
-
-LONGEST_QUERY = 20_000
-"""Characters of a query; longer ones are refused."""
 
 
 class Editor:
@@ -162,20 +159,26 @@ class Editor:
         """
         named = [list(row.get("supersedes") or ()) for row in rows]
         fresh = [self._made(row) for row in rows]
-        rivals = [ids + self._rivals(edit) for ids, edit in zip(named, fresh, strict=True)]
+        rivals = [
+            ids + [e.id for e in self.rivals(edit)] for ids, edit in zip(named, fresh, strict=True)
+        ]
         return self.memory.add_many(fresh, rivals)
 
     def _made(self, row: Mapping[str, Any]) -> Edit:
         """The edit of a row of fields, if the model can spell it."""
         fields = {k: v for k, v in row.items() if k != "supersedes"}
         edit = make_edit(**{"namespace": self.namespace, **fields})
-        self._check_spelling(edit)
+        check_spelling(self.lm.tokenizer, edit.statement, self.lm.generates)
         return edit
 
-    def _rivals(self, edit: Edit) -> list[str]:
-        """Ids of the edits in force that answer the question of a new one, in other words."""
-        found = self.gate.same_question(edit, self.shelf(edit.namespace))
-        return [e.id for e, _ in found if e.statement != edit.statement]
+    def rivals(self, edit: Edit) -> list[Edit]:
+        """The edits in force whose place a new one would take.
+
+        They have the same prompt or triple, or answer the same question as the gate sees it.
+        """
+        found = [e for e, _ in self.gate.same_question(edit, self.shelf(edit.namespace))]
+        found += self.memory.rivals(edit)
+        return [e for e in dict.fromkeys(found) if e.statement != edit.statement]
 
     def forget(self, id_: str, author: str | None = None, reason: str | None = None) -> Edit:
         """Take an edit back; the base model's answer returns exactly."""
@@ -242,15 +245,17 @@ class Editor:
         decisions: Sequence[GateDecision],
         max_new_tokens: int = 32,
         batch: int = 64,
+        made: Mapping[str, Prefix] | None = None,
         **options: Any,
     ) -> list[str]:
         """What the model says once the gate has decided; arguments as for ``generate``.
 
-        Rows of similar length and scope run together, so that little is padded.
+        ``made`` holds prefixes of edits that are not in the memory, as for ``prefixes``. Rows of
+        similar length and scope run together, so that little is padded.
         """
         texts = [""] * len(decisions)
         for rows in batches([(len(d.fired), len(d.query)) for d in decisions], batch):
-            prefixes = self.prefixes([decisions[i] for i in rows])
+            prefixes = self.prefixes([decisions[i] for i in rows], made)
             found = self.lm.reply(
                 [decisions[i].query for i in rows],
                 prefixes,
@@ -368,17 +373,14 @@ class Editor:
         name = namespace or self.namespace
         made = [self._made({**row, "namespace": name}) for row in rows]
         fresh = [replace(edit, id=f"new-{i}") for i, edit in enumerate(made, start=1)]
-        replaced = [i for edit in fresh for i in self._rivals(edit)]
+        replaced = [e.id for edit in fresh for e in self.rivals(edit)]
         replaced += [i for row in rows for i in row.get("supersedes") or ()]
         before = self.generate(queries, max_new_tokens, name, threshold)
         limit = self.calibration(name).threshold if threshold is None else threshold
         shelf = Overlay(self.shelf(name), self.gate.shelf(fresh), replaced)
         decisions = self.gate.decide(queries, shelf, limit)
         new = dict(zip([e.id for e in fresh], self.generator.prefixes(fresh), strict=True))
-        prefixes = self.prefixes(decisions, new)
-        said = self.lm.reply(
-            list(queries), prefixes, max_new_tokens=max_new_tokens, bos=self.bos(prefixes)
-        )
+        said = self.answer(decisions, max_new_tokens, made=new)
         after = [
             Answer(query, text.strip(), decision)
             for query, text, decision in zip(queries, said, decisions, strict=True)
@@ -484,46 +486,3 @@ class Editor:
             {k: getattr(fitted, k) for k in Calibration.__slots__},
         )
         return fitted
-
-    # --- checks -------------------------------------------------------------------------------
-
-    def _check_spelling(self, edit: Edit) -> None:
-        """The model must be able to read the statement and, if it writes, to say it again."""
-        tokenizer = self.lm.tokenizer
-        ids = tokenizer(edit.statement, add_special_tokens=False, verbose=False).input_ids
-        back = str(tokenizer.decode(ids)) if self.lm.generates else edit.statement
-        unknown = tokenizer.unk_token_id
-        if (unknown is not None and unknown in ids) or _bare(back) != _bare(edit.statement):
-            lost = sorted(set(_bare(edit.statement)) - set(_bare(back)))
-            raise InputError(
-                f"The model's tokenizer cannot represent {edit.statement!r}"
-                + (f" (it loses {' '.join(lost)})" if lost else ""),
-                "text that survives tokenising",
-                "Write the edit in characters that the model knows",
-            )
-
-
-def _bare(text: str) -> str:
-    """Without what a tokenizer may leave out on purpose: spaces, case and accents."""
-    letters = unicodedata.normalize("NFKD", "".join(text.split()).casefold())
-    return "".join(c for c in letters if not unicodedata.combining(c))
-
-
-def check_query(query: str) -> None:
-    """Refuse a query that is empty, longer than ``LONGEST_QUERY``, or no Unicode.
-
-    Raises:
-        InputError: It is.
-    """
-    if not query.strip():
-        raise InputError("The query is empty", "a question or the start of a text", "Ask something")
-    if len(query) > LONGEST_QUERY:
-        raise InputError(
-            f"The query has {len(query)} characters", f"at most {LONGEST_QUERY}", "Shorten it"
-        )
-    try:
-        query.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            "The query is not valid Unicode", "UTF-8 text", "Convert it to UTF-8"
-        ) from error

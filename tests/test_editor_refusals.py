@@ -9,7 +9,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.decoders import ByteLevel
 from transformers import PreTrainedTokenizerFast
 
-from seprog.editor import LONGEST_QUERY, Editor
+from seprog.chat import LONGEST_QUERY
+from seprog.editor import Editor
 from seprog.errors import InputError
 from seprog.lm import CausalLM
 from tests.conftest import SPECIAL, make_model

@@ -11,7 +11,8 @@ import json
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class _Turn:
     took: float = 0.0
     refused: int = 0
     fired: int = 0
-    waits: list[float] | None = None
+    waits: list[float] = field(default_factory=list)
 
 
 def measure(
@@ -103,7 +104,7 @@ def measure(
         _warm(client, model, inside)
 
     async def turn(clients: int, edits: bool) -> _Turn:
-        found = _Turn(waits=[])
+        found = _Turn()
         options: dict[str, Any] = {
             "base_url": address,
             "headers": headers,
@@ -136,6 +137,21 @@ def measure(
     }
     save(result, out, (), None)
     return result
+
+
+def wait_until_ready(address: str, seconds: float = 60) -> None:
+    """Wait for a server that was just started.
+
+    Raises:
+        InputError: It does not come up in time.
+    """
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with suppress(httpx2.TransportError):
+            if httpx2.get(f"{address}/readyz").status_code == 200:
+                return
+        time.sleep(0.1)
+    raise InputError(f"{address} is not ready", f"a server within {seconds:g} s", "See its log")
 
 
 def _good(response: httpx2.Response) -> httpx2.Response:
@@ -185,7 +201,6 @@ async def _ask(
     end: float,
 ) -> None:
     rng = random.Random(f"{how.seed} {number}")
-    assert found.waits is not None
     while (start := time.perf_counter()) < end:
         prompt = rng.choice(inside if rng.random() < how.in_scope else outside)
         response = await client.post("/v1/completions", json=body | {"prompt": prompt})
@@ -200,7 +215,7 @@ async def _ask(
 
 
 def _row(clients: int, edits: bool, turns: Sequence[_Turn]) -> dict[str, Any]:
-    waits = [w for turn in turns for w in turn.waits or ()]
+    waits = [w for turn in turns for w in turn.waits]
     took = sum(turn.took for turn in turns)
     return {
         "clients": clients,

@@ -6,6 +6,7 @@ matter, rows are padded here.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import Any
@@ -91,6 +92,36 @@ def cut(text: str, stop: Sequence[str]) -> str:
     """``text`` up to the first of the ``stop`` texts in it."""
     ends = [end for s in stop if s and (end := text.find(s)) >= 0]
     return text[: min(ends)] if ends else text
+
+
+def check_spelling(tokenizer: PreTrainedTokenizerBase, text: str, again: bool) -> None:
+    """Refuse a text that a tokenizer cannot represent.
+
+    Args:
+        tokenizer: Of the model that is to read the text.
+        text: What it is to read.
+        again: Whether it has to be able to say it again, letter by letter.
+
+    Raises:
+        InputError: It cannot.
+    """
+    ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+    back = str(tokenizer.decode(ids)) if again else text
+    unknown = tokenizer.unk_token_id
+    if (unknown is not None and unknown in ids) or _bare(back) != _bare(text):
+        lost = sorted(set(_bare(text)) - set(_bare(back)))
+        raise InputError(
+            f"The model's tokenizer cannot represent {text!r}"
+            + (f" (it loses {' '.join(lost)})" if lost else ""),
+            "text that survives tokenising",
+            "Write the edit in characters that the model knows",
+        )
+
+
+def _bare(text: str) -> str:
+    """Without what a tokenizer may leave out on purpose: spaces, case and accents."""
+    letters = unicodedata.normalize("NFKD", "".join(text.split()).casefold())
+    return "".join(c for c in letters if not unicodedata.combining(c))
 
 
 class StopAtText(StoppingCriteria):

@@ -210,7 +210,7 @@ def admit(
     twin = _active_twin(connection, edit)
     keeper = twin or edit.id
     replaced = [_in_namespace(find(connection, id), edit.namespace) for id in supersedes]
-    replaced += _rivals(connection, edit)
+    replaced += rivals(connection, edit)
     active = tuple(dict.fromkeys(old.id for old in replaced if old.active and old.id != keeper))
     for id in active:
         set_active(connection, id, False)
@@ -242,8 +242,16 @@ def _in_namespace(edit: Edit, namespace: str) -> Edit:
     return edit
 
 
-def _rivals(connection: sqlite3.Connection, edit: Edit) -> list[Edit]:
-    """Active edits that answer the same question or state the same relation of the subject."""
+def rivals(connection: sqlite3.Connection, edit: Edit) -> list[Edit]:
+    """Active edits that answer the same question or state the same relation of the subject.
+
+    Args:
+        connection: In a transaction.
+        edit: Any edit, in the memory or not.
+
+    Returns:
+        The edits in the order in which they were added.
+    """
     rows = connection.execute(
         "SELECT * FROM edits WHERE namespace = ? AND active = 1 AND question = ? "
         "UNION SELECT * FROM edits WHERE namespace = ? AND active = 1 AND fact = ? ORDER BY seq",
@@ -287,9 +295,9 @@ def restore(
         reason: Why.
     """
     twin = _active_twin(connection, edit)
-    rivals = [rival.id for rival in _rivals(connection, edit)]
-    rivals += _successor(connection, edit.id)
-    taken = tuple(dict.fromkeys(rivals + ([twin] if twin else [])))
+    others = [rival.id for rival in rivals(connection, edit)]
+    others += _successor(connection, edit.id)
+    taken = tuple(dict.fromkeys(others + ([twin] if twin else [])))
     for id in taken:
         set_active(connection, id, False)
     set_active(connection, edit.id, True)

@@ -293,6 +293,18 @@ class Memory(Caches):
             row = connection.execute(f"SELECT count(*) FROM edits WHERE {condition}", values)
             return int(row.fetchone()[0])
 
+    def rivals(self, edit: Edit) -> Edits:
+        """Edits in force with the same prompt, or the same subject and relation, as an edit.
+
+        Args:
+            edit: In the memory or not; its namespace counts.
+
+        Returns:
+            Those that it would supersede if it were added now, in the order in which they were.
+        """
+        with self._database.reading() as connection:
+            return records.rivals(connection, edit)
+
     def namespaces(self) -> Names:
         """The namespaces that have edits, active or not, in alphabetical order."""
         with self._database.reading() as connection:

@@ -83,7 +83,7 @@ def _add_operations(app: FastAPI) -> None:
     @app.get("/readyz", tags=["Operations"], responses=errors.documented(503))
     def readyz(service: Served) -> Any:
         """The model is loaded and the memory can be read."""
-        service.batcher.editor.memory.revision()
+        service.editor.memory.revision()
         return JSONResponse({"status": "ready", "model": service.settings.name})
 
     @app.get("/metrics", tags=["Operations"], response_class=Response)

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
-from seprog.editor import check_query
+from seprog.chat import check_query
 from seprog.errors import InputError
 from seprog.memory import Event
 from seprog.memory.edit_text import MAX_CHARACTERS
@@ -220,11 +220,11 @@ def read(
 ) -> Any:
     """One edit, with its ETag."""
     edit = visible(service, caller, id)
-    tag = etag(service, edit)
+    shown = _shown(service, edit, response)
+    tag = response.headers["ETag"]
     if if_none_match is not None and tag in _tags(if_none_match):
         return Response(status_code=304, headers={"ETag": tag})
-    response.headers["ETag"] = tag
-    return EditOut(**asdict(edit))
+    return shown
 
 
 @router.get("/edits/{id}/history", response_model=EventList)
@@ -258,9 +258,8 @@ def create(
 ) -> EditOut:
     """Write a correction; it is in force, and safe, when this answers."""
     [edit] = write(service, caller, [body], idempotency_key)
-    response.headers["ETag"] = etag(service, edit)
     response.headers["Location"] = f"/v1/edits/{edit.id}"
-    return EditOut(**asdict(edit))
+    return _shown(service, edit, response)
 
 
 @router.post("/edits/batch", response_model=EditList, status_code=201)
@@ -286,9 +285,8 @@ def supersede(
     _unchanged(service, visible(service, caller, id), if_match)
     body.supersedes = [*body.supersedes, id]
     [edit] = write(service, caller, [body], idempotency_key)
-    response.headers["ETag"] = etag(service, edit)
     response.headers["Location"] = f"/v1/edits/{edit.id}"
-    return EditOut(**asdict(edit))
+    return _shown(service, edit, response)
 
 
 @router.delete("/edits/{id}", response_model=EditOut)
@@ -301,14 +299,13 @@ def forget(
     if_match: IfMatch = None,
 ) -> EditOut:
     """Take an edit back; the model answers as it did without it. It can be restored."""
-    edit = visible(service, caller, id)
     with _writing:
+        edit = visible(service, caller, id)
         _unchanged(service, edit, if_match)
-        if not visible(service, caller, id).active:
+        if not edit.active:
             raise _conflict(f"Edit {id} is out of force already", "an edit in force")
         edit = service.memory.forget(id, caller.key.name, reason)
-    response.headers["ETag"] = etag(service, edit)
-    return EditOut(**asdict(edit))
+    return _shown(service, edit, response)
 
 
 @router.post("/edits/{id}/restore", response_model=EditOut)
@@ -321,14 +318,13 @@ def restore(
     if_match: IfMatch = None,
 ) -> EditOut:
     """Bring an edit that was taken back or replaced into force again."""
-    edit = visible(service, caller, id)
     with _writing:
+        edit = visible(service, caller, id)
         _unchanged(service, edit, if_match)
-        if visible(service, caller, id).active:
+        if edit.active:
             raise _conflict(f"Edit {id} is in force", "an edit out of force")
         edit = service.memory.restore(id, caller.key.name, body.reason if body else None)
-    response.headers["ETag"] = etag(service, edit)
-    return EditOut(**asdict(edit))
+    return _shown(service, edit, response)
 
 
 @router.post("/edits/import", response_model=ImportReport, status_code=200)
@@ -373,9 +369,7 @@ def write(
         InputError: An edit is none, or the model cannot spell it.
         Refused: The key came with another request (422).
     """
-    rows = [edit.row(caller) for edit in edits]
-    for id_ in dict.fromkeys(i for row in rows for i in row["supersedes"]):
-        visible(service, caller, id_)
+    rows = _rows(service, caller, edits)
     digest = sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
     name = f"idempotency/{caller.namespace}/{key}"
     memory, editor = service.memory, service.editor
@@ -397,6 +391,20 @@ def write(
             kept = {"at": time.time(), "digest": digest, "ids": [e.id for e in made]}
             memory.set_meta(name, kept)
     return made
+
+
+def _rows(service: Service, caller: Caller, edits: Sequence[EditIn]) -> list[dict[str, Any]]:
+    """Edits as the editor takes them; what they supersede is the caller's own."""
+    rows = [edit.row(caller) for edit in edits]
+    for id_ in dict.fromkeys(i for row in rows for i in row["supersedes"]):
+        visible(service, caller, id_)
+    return rows
+
+
+def _shown(service: Service, edit: Edit, response: Response) -> EditOut:
+    """An edit, with its ETag on the response."""
+    response.headers["ETag"] = etag(service, edit)
+    return EditOut(**asdict(edit))
 
 
 def forget_old_keys(service: Service) -> None:
@@ -439,9 +447,7 @@ async def preview(service: Served, caller: Asker, body: PreviewIn) -> dict[str, 
     """What the model would answer if edits were written, beside what it answers now."""
     for query in body.queries:
         check_query(query)
-    rows = [edit.row(caller) for edit in body.edits]
-    for id_ in dict.fromkeys(i for row in rows for i in row["supersedes"]):
-        visible(service, caller, id_)
+    rows = _rows(service, caller, body.edits)
     editor, name = service.editor, caller.namespace
     pairs = await service.call(
         lambda: editor.preview(rows, body.queries, body.max_tokens, name, body.threshold)

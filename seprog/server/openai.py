@@ -14,8 +14,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
-from seprog.chat import Query
-from seprog.editor import check_query
+from seprog.chat import Query, check_query
 from seprog.errors import InputError
 from seprog.lm import EncoderModel, RowOptions
 from seprog.server.batcher import Decided, Finished, Job

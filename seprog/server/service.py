@@ -295,7 +295,6 @@ def _needs(role: Role) -> Callable[..., Caller]:
 Served = Annotated[Service, Depends(service_of)]
 Asker = Annotated[Caller, Depends(_needs("ask"))]
 Writer = Annotated[Caller, Depends(_needs("edit"))]
-Admin = Annotated[Caller, Depends(_needs("admin"))]
 
 
 def visible(service: Service, caller: Caller, id_: str) -> Edit:

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from seprog.bench.load import wait_until_ready
 from tests.cli.conftest import Run
 
 
@@ -61,17 +62,6 @@ def free_port() -> int:
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
         return int(opened.getsockname()[1])
-
-
-def wait_until_ready(address: str) -> None:
-    for _ in range(600):
-        try:
-            if httpx2.get(f"{address}/readyz").status_code == 200:
-                return
-        except httpx2.TransportError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError("the server does not come up")
 
 
 def test_no_acknowledged_edit_is_lost_when_the_server_is_killed(tmp_path: Path) -> None:

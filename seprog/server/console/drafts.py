@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from fastapi import Depends, Form
 from pydantic import ValidationError
 
-from seprog.editor import Editor, check_query
+from seprog.chat import check_query
+from seprog.editor import Editor
 from seprog.errors import InputError
 from seprog.memory import make_edit
-from seprog.memory.edit_text import question_of
 from seprog.server.edits import EditIn
 from seprog.server.service import Caller, Service
 from seprog.types import Answer, Edit
@@ -167,7 +166,9 @@ async def tried(service: Service, caller: Caller, draft: Draft) -> Trial:
 
     def work() -> Trial:
         shelf = editor.shelf(name)
-        gone = _replaced(editor, edit, [shelf.edits.get(i) for i in row["supersedes"]])
+        named = [shelf.edits[i] for i in row["supersedes"] if i in shelf.edits]
+        taken = dict.fromkeys([*named, *editor.rivals(edit)])
+        gone = [e for e in taken if e.statement != edit.statement]
         out = {e.id for e in gone}
         for query in _neighbours(editor, edit, out):
             asked.setdefault(query, "neighbour")
@@ -188,16 +189,6 @@ def _probe(kind: Literal["change", "keep", "neighbour"], before: Answer, after: 
     fires = any(c.fired for c in own)
     score = own[0].probability if own else None
     return Probe(after.query, before.text, after.text, fires, score, kind)
-
-
-def _replaced(editor: Editor, edit: Edit, named: Sequence[Edit | None]) -> list[Edit]:
-    """Edits in force whose place a new one would take."""
-    shelf, question = editor.shelf(edit.namespace), question_of(edit)
-    found = [e for e in named if e is not None]
-    found += [e for e, _ in editor.gate.same_question(edit, shelf)]
-    if question is not None:
-        found += [e for e in list(shelf.edits.values()) if question_of(e) == question]
-    return list({e.id: e for e in found if e.statement != edit.statement}.values())
 
 
 def _neighbours(editor: Editor, edit: Edit, out: set[str]) -> list[str]:

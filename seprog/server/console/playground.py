@@ -7,7 +7,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
 
-from seprog.editor import LONGEST_QUERY, Editor, check_query
+from seprog.chat import LONGEST_QUERY, check_query
+from seprog.editor import Editor
 from seprog.server.console.door import Asking, ConsoleRoute
 from seprog.server.console.pages import page
 from seprog.server.replies import firing
