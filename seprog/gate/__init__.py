@@ -2,17 +2,21 @@
 
 from seprog.gate.calibration import Calibration, fit_threshold, wilson
 from seprog.gate.gate import GateConfig, ScopeGate
+from seprog.gate.glance import Glance, Sighting, fit_glance
 from seprog.gate.shelf import Overlay, Shelf, interleave
 from seprog.gate.words import WordIndex, cue
 
 __all__ = [
     "Calibration",
     "GateConfig",
+    "Glance",
     "Overlay",
     "ScopeGate",
     "Shelf",
+    "Sighting",
     "WordIndex",
     "cue",
+    "fit_glance",
     "fit_threshold",
     "interleave",
     "wilson",

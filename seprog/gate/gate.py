@@ -1,7 +1,7 @@
 """Query to decision: which edits apply, which nearly did, and why.
 
-Two indexes say which edits are worth a closer look: keys, near in meaning, and rare words, which
-names are. The pairwise scorer decides about them.
+Two indexes find edits: by keys, near in meaning, and by rare words, which names are. A glance at
+how they were found says which are worth reading; the pairwise scorer decides about those.
 
 The gate follows chains: an edit that fires may lead to others that the query does not name ("the
 capital of the country where Ann lives" → Ann lives in Zed → the capital of Zed). After each hop the
@@ -24,6 +24,7 @@ from torch import nn
 
 from seprog.errors import FingerprintMismatch, InputError
 from seprog.gate.calibration import Calibration
+from seprog.gate.glance import Glance, Sighting
 from seprog.gate.retriever import Retriever
 from seprog.gate.scorer import PairScorer
 from seprog.gate.shelf import Shelf
@@ -43,8 +44,6 @@ class GateConfig:
         hops: Edits that may follow one another in a chain, the first included.
         most: Edits that may fire for one query: those of earlier hops first, then the likeliest.
             Their prefixes have to fit before it.
-        floor: Cosine to a query below which a near edit is not worth scoring (-1 to 1); later
-            hops, which few queries come to, score whatever is nearest.
         version: Of the format.
     """
 
@@ -53,8 +52,7 @@ class GateConfig:
     shared: int = 4
     hops: int = 4
     most: int = 8
-    floor: float = -1.0
-    version: int = 2
+    version: int = 3
 
 
 class ScopeGate(nn.Module):
@@ -64,6 +62,7 @@ class ScopeGate(nn.Module):
         encoder: The frozen sentence encoder.
         config: How far to look.
         calibration: The threshold that came with the gate; a memory may have its own.
+        glance: What is worth scoring of what is found; ``None``: all of it.
     """
 
     def __init__(
@@ -71,10 +70,12 @@ class ScopeGate(nn.Module):
         encoder: TextEncoder,
         config: GateConfig | None = None,
         calibration: Calibration | None = None,
+        glance: Glance | None = None,
     ) -> None:
         super().__init__()
         self.config = config or GateConfig()
         self.calibration = calibration or Calibration(0.5, 1.0, 0, 0, 1.0)
+        self.glance = glance or Glance()
         self._encoder = [encoder]
         self.retriever = Retriever(encoder)
         self.scorer = PairScorer(encoder, self.config.rank)
@@ -149,11 +150,12 @@ class ScopeGate(nn.Module):
             out[row] | {id_ for id_, c in found[row].items() if c.fired} for row, _, _ in frontier
         ]
         _, texts, cues = zip(*frontier, strict=True)
-        near = self.near(texts, cues, shelf, done, self.config.floor if hop == 0 else -1.0)
         pairs = [
             (row, text, edit)
-            for (row, text, _), edits in zip(frontier, near, strict=True)
-            for edit in edits
+            for (row, text, _), seen in zip(
+                frontier, self.near(texts, cues, shelf, done), strict=True
+            )
+            for edit in self.glance.worth(seen, later=hop > 0)
         ]
         if not pairs:
             return []
@@ -179,22 +181,20 @@ class ScopeGate(nn.Module):
         cues: Sequence[str],
         shelf: Shelf,
         hidden: Sequence[Collection[str]],
-        floor: float,
-    ) -> list[list[Edit]]:
-        """Per text, the edits worth scoring: near in meaning, or sharing rare words.
+    ) -> list[list[Sighting]]:
+        """Per text, the edits near in meaning, and those that share rare words.
 
         Args:
             texts: Queries, each perhaps followed by the statements that fired before.
             cues: Where words are looked up: the query, then what the last statement adds to it.
             shelf: The edits that may fire.
             hidden: Per text, ids to leave out: what fired before, say.
-            floor: Cosine below which a near edit is left out (-1 to 1).
 
         Returns:
-            Edits, best first.
+            Edits, and what they were found by; best first.
         """
         keys = self.retriever.query_keys(texts)
-        return shelf.search(keys, cues, hidden, self.config.nearest, self.config.shared, floor)
+        return shelf.search(keys, cues, hidden, self.config.nearest, self.config.shared)
 
     def same_question(self, edit: Edit, shelf: Shelf) -> list[tuple[Edit, float]]:
         """Edits on the shelf that answer the very question that ``edit`` answers.
@@ -208,7 +208,8 @@ class ScopeGate(nn.Module):
         """
         if not len(shelf):
             return []
-        [others] = self.near([edit.statement], [edit.statement], shelf, [{edit.id}], floor=-1.0)
+        [seen] = self.near([edit.statement], [edit.statement], shelf, [{edit.id}])
+        others = [s.edit for s in seen]
         if not others:
             return []
         scores = self.scorer.probabilities(
@@ -236,6 +237,7 @@ class ScopeGate(nn.Module):
         state = {
             "config": asdict(self.config),
             "calibration": asdict(self.calibration),
+            "glance": asdict(self.glance),
             "encoder": self.encoder.fingerprint,
         }
         (folder / "gate.json").write_text(json.dumps(state, indent=1) + "\n")
@@ -266,7 +268,9 @@ class ScopeGate(nn.Module):
                 f"the encoder {encoder.fingerprint}",
                 "Use the encoder that it was trained on, or train again: seprog train gate",
             )
-        gate = cls(encoder, GateConfig(**state["config"]), Calibration(**state["calibration"]))
+        state["config"].pop("floor", None)  # of version 2, which had no glance
+        config, calibration = GateConfig(**state["config"]), Calibration(**state["calibration"])
+        gate = cls(encoder, config, calibration, Glance.of(state.get("glance", {})))
         weights = load_file(folder / "gate.safetensors")
         weights.setdefault("scorer.shared", torch.zeros(encoder.width))  # not in version 1
         gate.load_state_dict({k: v.float() for k, v in weights.items()})

@@ -9,7 +9,8 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float
 
-from seprog.gate.words import WordIndex
+from seprog.gate.glance import Sighting
+from seprog.gate.words import WordIndex, best
 from seprog.memory import VectorIndex
 from seprog.types import Edit
 
@@ -66,8 +67,7 @@ class Shelf:
         hidden: Sequence[Collection[str]],
         nearest: int,
         shared: int,
-        floor: float,
-    ) -> list[list[Edit]]:
+    ) -> list[list[Sighting]]:
         """Per query, the edits nearest to its key and those that share its cue's rarest words.
 
         Args:
@@ -76,21 +76,26 @@ class Shelf:
             hidden: Per query, ids that are not to be found.
             nearest: Edits to find by key, at least 1.
             shared: Edits to find by words.
-            floor: Cosine below which an edit is not near (-1 to 1).
 
         Returns:
-            Edits, best first, fewer if there are not so many.
+            Edits, and what they were found by; best first, fewer if there are not so many.
         """
         more = max(map(len, hidden), default=0)
         with self._lock:
             by_key = self.index.search(keys, nearest + more)
             found = []
-            for cue, near, left_out in zip(cues, by_key, hidden, strict=True):
-                close = [i for i, cosine in near if cosine >= floor and i not in left_out]
-                alike = self.words.search(cue, shared + len(left_out))
-                alike = [i for i in alike if i not in left_out]
-                ids = interleave(close[:nearest], alike[:shared])
-                found.append([self.edits[i] for i in ids])
+            for key, cue, near, left_out in zip(keys, cues, by_key, hidden, strict=True):
+                close = [i for i, _ in near if i not in left_out][:nearest]
+                words = self.words.sharing(cue)
+                alike = [i for i in best(words) if i not in left_out][:shared]
+                ids = interleave(close, alike)
+                cosines = self.index.cosines(key, ids)
+                found.append(
+                    [
+                        Sighting(self.edits[i], cosine, *words.get(i, (0.0, 0.0)))
+                        for i, cosine in zip(ids, cosines, strict=True)
+                    ]
+                )
             return found
 
 
@@ -118,11 +123,8 @@ class Overlay(Shelf):
         hidden: Sequence[Collection[str]],
         nearest: int,
         shared: int,
-        floor: float,
-    ) -> list[list[Edit]]:
+    ) -> list[list[Sighting]]:
         """As on a shelf; the edits found on the two take turns."""
         out = [self.hidden | set(ids) for ids in hidden]
-        found = [
-            s.search(keys, cues, out, nearest, shared, floor) for s in (self.above, self.below)
-        ]
+        found = [s.search(keys, cues, out, nearest, shared) for s in (self.above, self.below)]
         return [interleave(*lists) for lists in zip(*found, strict=True)]

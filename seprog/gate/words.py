@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 
 COMMON = 64
 """A word of more edits than this says nothing about any of them."""
@@ -41,6 +42,24 @@ class WordIndex:
             if not self._edits[word]:
                 del self._edits[word]
 
+    def sharing(self, text: str) -> dict[str, tuple[float, float]]:
+        """The edits that share words with a text that are not common.
+
+        Returns:
+            By id, the weight of the rarest word shared (0 to 1: no other edit has it), and the sum
+            of the weights of all words shared.
+        """
+        shared: dict[str, tuple[float, float]] = {}
+        rarest_of_all = math.log(1 + len(self._words))
+        for word in words(text):
+            edits = self._edits.get(word, ())
+            if 0 < len(edits) <= COMMON:
+                weight = math.log(1 + len(self._words) / len(edits)) / rarest_of_all
+                for id_ in edits:
+                    rarest, total = shared.get(id_, (0.0, 0.0))
+                    shared[id_] = max(rarest, weight), total + weight
+        return shared
+
     def search(self, text: str, k: int) -> list[str]:
         """The edits that share the rarest word with a text, and of those the ones that share most.
 
@@ -53,12 +72,9 @@ class WordIndex:
         Returns:
             Ids, best first; equal ones by id.
         """
-        scores: dict[str, tuple[float, float]] = {}
-        for word in words(text):
-            edits = self._edits.get(word, ())
-            if 0 < len(edits) <= COMMON:
-                weight = math.log(1 + len(self._words) / len(edits))
-                for id_ in edits:
-                    rarest, total = scores.get(id_, (0.0, 0.0))
-                    scores[id_] = max(rarest, weight), total + weight
-        return sorted(scores, key=lambda i: (-scores[i][0], -scores[i][1], i))[:k]
+        return best(self.sharing(text))[:k]
+
+
+def best(shared: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Ids by the rarest word shared, then by all words shared; equal ones by id."""
+    return sorted(shared, key=lambda i: (-shared[i][0], -shared[i][1], i))

@@ -102,6 +102,14 @@ class VectorIndex:
         scores = self._normalised(queries) @ self._matrix[: len(self._ids)].T  # (q, n)
         return [self._best(row, k) for row in scores]
 
+    def cosines(self, query: Float[np.ndarray, " d"], ids: Sequence[str]) -> list[float]:
+        """Cosines (-1 to 1) of a vector of any length to those of ids that are in the index."""
+        rows = [self._rows[id] for id in ids]
+        if not rows:
+            return []
+        [unit] = self._normalised(query[None])
+        return [float(c) for c in self._matrix[rows] @ unit]
+
     def _best(self, scores: Float32[np.ndarray, " n"], k: int) -> list[tuple[str, float]]:
         chosen = np.arange(len(scores))
         if k < len(scores):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,16 @@ from torch import Tensor
 
 from seprog.atlas.scenario import Scenario, make_scenario
 from seprog.atlas.world import Split, load_world
-from seprog.gate import GateConfig, ScopeGate, fit_threshold, wilson
+from seprog.gate import (
+    GateConfig,
+    Glance,
+    ScopeGate,
+    Shelf,
+    cue,
+    fit_glance,
+    fit_threshold,
+    wilson,
+)
 from seprog.text_encoder import TextEncoder
 from seprog.training.examples import NOISE
 from seprog.training.learner import Learner
@@ -150,9 +159,9 @@ def mine(
             [stage.cue for stage in scopes.stages],
             gate.shelf(scopes.edits),
             [{e.id for e in stage.told} for stage in scopes.stages],
-            floor=-1.0,
         )
-        for stage, candidates in zip(scopes.stages, near, strict=True):
+        for stage, seen in zip(scopes.stages, near, strict=True):
+            candidates = [s.edit for s in seen]
             hits += [edit in candidates for edit in stage.right]
             groups.append(_group(stage, candidates, config, rng))
     rng.shuffle(groups)
@@ -270,7 +279,6 @@ def train_gate(
         if step % 20 == 0:
             run.report(step, loss=running)
     gate.requires_grad_(False)
-    gate.config = replace(gate.config, floor=fit_floor(gate, asked))
     if calibrate is None:
         report = calibrate_on_scenario(gate, edits=1000, rate=RATE, seed=config.seed + 1)
     else:
@@ -278,29 +286,6 @@ def train_gate(
     run.report(config.steps, **report)
     gate.save_pretrained(out)
     return gate
-
-
-def fit_floor(gate: ScopeGate, asked: Sequence[Scopes], lost: float = 0.001) -> float:
-    """The cosine to a query below which an edit that bears on it is hardly ever found.
-
-    Args:
-        gate: With a trained retriever.
-        asked: Memories and what is asked of them; only first hops count, as in the gate.
-        lost: Share of right edits that may fall below (0 to 1).
-
-    Returns:
-        The floor, a little below that quantile (-1 to 1).
-    """
-    pairs = [
-        (stage.text, edit.statement)
-        for scopes in asked
-        for stage in scopes.stages
-        for edit in stage.right
-        if not stage.told
-    ]
-    texts = gate.retriever.query_keys([t for t, _ in pairs])
-    statements = gate.retriever.edit_keys([e for _, e in pairs])
-    return float(np.quantile((texts * statements).sum(axis=1), lost)) - 0.05
 
 
 def calibrate_on_scenario(
@@ -330,10 +315,10 @@ def calibrate(
     inside: Sequence[tuple[str, set[str]]],
     rate: float,
 ) -> dict[str, float]:
-    """Fit the gate's threshold on a memory, and see how well it does there.
+    """Fit the gate's glance and threshold on a memory, and see how well it does there.
 
     Args:
-        gate: Its calibration is set.
+        gate: Its glance and its calibration are set.
         edits: The memory, with ids.
         outside: Queries out of its scope.
         inside: Queries in its scope, each with the ids of all edits that it rests on.
@@ -344,6 +329,7 @@ def calibrate(
         the share of those in scope for which every edit needed fires.
     """
     shelf = gate.shelf(edits)
+    gate.glance = glance_of(gate, shelf, [*outside, *(query for query, _ in inside)])
     highest = gate.highest(outside, shelf)
     gate.calibration = fit_threshold(highest, rate, len(edits), gate.fingerprint)
     decisions = gate.decide([query for query, _ in inside], shelf)
@@ -357,3 +343,28 @@ def calibrate(
         "false_fire_high": wilson(observed * len(outside), len(outside))[1],
         "fired_rightly": sum(hits) / len(hits),
     }
+
+
+def glance_of(gate: ScopeGate, shelf: Shelf, queries: Sequence[str]) -> Glance:
+    """What is worth scoring: learnt from what the scorer lets fire, more likely than not.
+
+    Args:
+        gate: With a trained scorer; all that it finds is scored.
+        shelf: A memory.
+        queries: In its scope and out of it.
+    """
+    weights: list[tuple[float, ...]] = []
+    texts, cues, told = list(queries), list(queries), [set[str]()] * len(queries)
+    for _ in ("first", "later"):
+        if not texts or not len(shelf):
+            break
+        found = gate.near(texts, cues, shelf, told)
+        pairs = [(text, s.edit) for text, seen in zip(texts, found, strict=True) for s in seen]
+        scores = gate.scorer.probabilities([t for t, _ in pairs], [e.statement for _, e in pairs])
+        fired = (scores[:, 0] > 0.5).tolist()
+        weights.append(fit_glance(found, fired))
+        onward = [pair for pair, fires in zip(pairs, fired, strict=True) if fires]
+        texts = [f"{text} {edit.statement}" for text, edit in onward]
+        cues = [cue(text, edit.statement) for text, edit in onward]
+        told = [{edit.id} for _, edit in onward]
+    return Glance(*weights)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from seprog.errors import FingerprintMismatch, InputError
-from seprog.gate import Calibration, GateConfig, Overlay, ScopeGate
+from seprog.gate import Calibration, GateConfig, Glance, Overlay, ScopeGate
 from seprog.text_encoder import TextEncoder
 from seprog.types import Edit, GateDecision
 from tests.conftest import make_gate, make_wordpiece, words_rule
@@ -193,18 +193,36 @@ def test_only_so_many_of_the_nearest_are_scored(tiny_gate: ScopeGate) -> None:
         tiny_gate.decide(QUERIES, shelf, 1.0), shelf.index.search(keys, 2), strict=True
     ):
         assert {c.edit.id for c in decision.candidates} == {id_ for id_, _ in near}
-    tiny_gate.config = dataclasses.replace(tiny_gate.config, floor=1.01)
-    assert all(d.candidates == () for d in tiny_gate.decide(QUERIES, shelf, 0.0))
 
 
-def test_the_floor_is_for_first_hops_alone(tiny_gate: ScopeGate) -> None:
-    tiny_gate.config = dataclasses.replace(
-        tiny_gate.config, nearest=2, shared=1, hops=2, floor=1.01
-    )
+NOTHING, ALL = (0.0,) * 6 + (-1.0,), (0.0,) * 6 + (1.0,)
+
+
+@pytest.mark.parametrize("first", [NOTHING, ALL, ()])
+@pytest.mark.parametrize("later", [NOTHING, ALL, ()])
+def test_what_is_not_worth_a_look_is_not_scored(
+    tiny_gate: ScopeGate, first: tuple[float, ...], later: tuple[float, ...]
+) -> None:
+    tiny_gate.config = dataclasses.replace(tiny_gate.config, nearest=2, shared=1, hops=2)
     shelf = tiny_gate.shelf(CHAIN)
+    [everything] = tiny_gate.decide([CHAIN[0].statement], shelf, 0.0)
+    tiny_gate.glance = Glance(first, later)
     [decision] = tiny_gate.decide([CHAIN[0].statement], shelf, 0.0)
-    assert sorted(c.hop for c in decision.candidates) == [0, *[1] * (len(decision.candidates) - 1)]
-    assert len(decision.candidates) > 2
+    hops = {c.hop for c in decision.candidates}
+    assert hops == (set() if first == NOTHING else {0} if later == NOTHING else {0, 1})
+    if NOTHING not in (first, later):
+        assert decision == everything
+
+
+def test_a_gate_with_a_glance_comes_back_as_it_was(tiny_gate: ScopeGate, tmp_path: Path) -> None:
+    tiny_gate.glance = Glance(ALL)
+    tiny_gate.save_pretrained(tmp_path)
+    state = json.loads((tmp_path / "gate.json").read_text())
+    assert ScopeGate.from_pretrained(tmp_path, tiny_gate.encoder).glance == Glance(ALL)
+    del state["glance"]
+    state["config"]["floor"] = 0.1  # as version 2 wrote it
+    (tmp_path / "gate.json").write_text(json.dumps(state))
+    assert ScopeGate.from_pretrained(tmp_path, tiny_gate.encoder).glance == Glance()
 
 
 # --- shelves ----------------------------------------------------------------------------------
@@ -250,8 +268,8 @@ def test_a_shelf_may_change_while_it_is_searched(tiny_gate: ScopeGate) -> None:
     thread.start()
     try:
         for _ in range(300):
-            [found] = shelf.search(keys[:1], [CHAIN[0].statement], [()], 9, 9, -1.0)
-            assert {e.id for e in found} in ({CHAIN[0].id}, {e.id for e in CHAIN})
+            [found] = shelf.search(keys[:1], [CHAIN[0].statement], [()], 9, 9)
+            assert {s.edit.id for s in found} in ({CHAIN[0].id}, {e.id for e in CHAIN})
     finally:
         stop.set()
         thread.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -12,14 +13,14 @@ import torch
 
 from seprog.atlas.scenario import Probe, make_scenario
 from seprog.atlas.world import load_world
-from seprog.gate import ScopeGate, cue
+from seprog.gate import Glance, ScopeGate, cue
 from seprog.text_encoder import TextEncoder
 from seprog.training import gate as training
 from seprog.training.gate import (
     GateTraining,
     Group,
     calibrate_on_scenario,
-    fit_floor,
+    glance_of,
     learn_to_find,
     mine,
     scenarios,
@@ -103,13 +104,27 @@ def test_what_is_unclear_is_not_learnt_and_all_that_is_right_is(tiny_gate: Scope
     assert group.scope == (True, True, False) and group.same == (False,) * 3
 
 
-def test_the_floor_is_fitted_to_first_hops(tiny_gate: ScopeGate) -> None:
-    edits = [Edit("Ann lives in Zed.", id="0"), Edit("The capital of Zed is Ur.", id="1")]
-    first = Stage("Where does Ann live?", "Ann", (edits[0],))
-    later = Stage("Where does Ann live? Ann lives in Zed.", "Zed", (edits[1],), told=(edits[0],))
-    [query], [key] = tiny_gate.retriever.query_keys([first.text]), tiny_gate.keys(edits[:1])
-    floor = fit_floor(tiny_gate, [Scopes(edits, [first, later])])
-    assert floor == pytest.approx(float(query @ key) - 0.05)
+def test_a_glance_is_learnt_from_what_fires(
+    tiny_gate: ScopeGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"Quux{i:03}" for i in range(120)]
+    edits = [Edit(f"The home of {name} is Ur.", id=name) for name in names]
+    shelf, queries = tiny_gate.shelf(edits), [f"Where does {name} live?" for name in names]
+
+    def score(texts: Sequence[str], statements: Sequence[str], batch: int = 32) -> torch.Tensor:
+        named = [s.split()[3] in t and s not in t for t, s in zip(texts, statements, strict=True)]
+        return torch.tensor([[float(n), 0.0] for n in named])
+
+    monkeypatch.setattr(tiny_gate.scorer, "probabilities", score)
+    before = tiny_gate.decide(queries, shelf, 0.5)
+    tiny_gate.glance = glance_of(tiny_gate, shelf, queries)
+    after = tiny_gate.decide(queries, shelf, 0.5)
+    assert tiny_gate.glance.first and not tiny_gate.glance.later  # nothing fires later
+    assert [d.fired for d in after] == [d.fired for d in before]
+    read = [sum(c.hop == 0 for d in found for c in d.candidates) for found in (before, after)]
+    assert read[1] < 0.5 * read[0]
+    assert glance_of(tiny_gate, shelf, queries[:50]) == Glance()  # too few to learn from
+    assert glance_of(tiny_gate, tiny_gate.shelf([]), queries) == Glance()
 
 
 def test_the_loss_prefers_right_decisions(

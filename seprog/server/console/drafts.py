@@ -197,6 +197,6 @@ def _neighbours(editor: Editor, edit: Edit, out: set[str]) -> list[str]:
     if not len(shelf):
         return []
     text = edit.statement
-    [near] = editor.gate.near([text], [text], shelf, [out], floor=-1.0)
-    asked = [e.prompt for e in near if e.prompt and e.statement != text]
+    [near] = editor.gate.near([text], [text], shelf, [out])
+    asked = [s.edit.prompt for s in near if s.edit.prompt and s.edit.statement != text]
     return list(dict.fromkeys(asked))[:_NEIGHBOURS]
