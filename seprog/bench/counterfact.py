@@ -43,9 +43,9 @@ class CounterFactBench:
     neighbours: int = 10
     sizes: tuple[int, ...] = (1, 10, 100, 1000, 0)
     few: int = 300
-    open_book: float = 0.25
+    open_book: float = 0.35
     model: CausalTraining = field(
-        default_factory=lambda: CausalTraining(vocabulary=8192, layers=8, steps=6000)
+        default_factory=lambda: CausalTraining(vocabulary=8192, layers=8, steps=5000)
     )
 
 

@@ -134,8 +134,9 @@ class FactEditing(ABC):
         """By name, what the base model is asked to see what it knows, with the answers."""
 
     def corpus(self, seed: int) -> FactCorpus:
-        """What the base model reads."""
-        return FactCorpus(self.known, self.parts.train, random.Random(seed), self.open_book)
+        """What the base model reads; nothing that it reads gives a fact the answer of its edit."""
+        read = list(dict.fromkeys([*self.parts.train, *self.known]))
+        return FactCorpus(self.known, read, random.Random(seed), self.open_book, self.parts.targets)
 
     def models(self, work: Path) -> Models:
         """The base model; it has no reading twin, for it was taught to read itself."""

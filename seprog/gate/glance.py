@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from seprog.types import Edit
 
-MARGIN = 1.0
+MARGIN = 3.0
 """How far below the least of what fired an edit is still read, in logits."""
 ENOUGH = 100
 """Fewer pairs that fired say too little of what may be left out."""

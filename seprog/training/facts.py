@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from seprog.data.documents import Document, Piece
@@ -48,17 +48,25 @@ class FactCorpus:
 
     Args:
         facts: What is to be known; what is near and aside is taught too.
-        read: Facts that statements may contradict and be asked about in all their prompts.
+        read: Facts that statements may contradict and be asked about in all their prompts. A model
+            notices which of the subjects that it knows are never contradicted, and does not
+            believe what it reads about those.
         rng: Source of chance.
         open_book: Share of documents with statements (0 to 1).
+        never: By a fact's first prompt, an answer that no statement gives it.
     """
 
     def __init__(
-        self, facts: Sequence[Fact], read: Sequence[Fact], rng: random.Random, open_book: float
+        self,
+        facts: Sequence[Fact],
+        read: Sequence[Fact],
+        rng: random.Random,
+        open_book: float,
+        never: Mapping[str, str] | None = None,
     ) -> None:
         own = ((p, f.answer) for f in facts for p in (*f.prompts, *f.near))
         self.closed = list(dict.fromkeys([*own, *(pair for f in facts for pair in f.aside)]))
-        self.read, self.rng, self.open_book = read, rng, open_book
+        self.read, self.rng, self.open_book, self.never = read, rng, open_book, never or {}
         self.weights = [1.0] * len(self.closed)
         self.answers = answers_by_group(read)
 
@@ -81,7 +89,10 @@ class FactCorpus:
         """One to four statements, then questions about them and about other facts."""
         rng = self.rng
         told = rng.sample(self.read, rng.choices((1, 2, 3, 4), (0.4, 0.2, 0.2, 0.2))[0])
-        given = {fact: other_answer(fact, self.answers, rng) for fact in told}
+        given = {
+            fact: other_answer(fact, self.answers, rng, self.never.get(fact.prompts[0]))
+            for fact in told
+        }
         pieces: list[Piece] = []
         for fact, answer in given.items():
             pieces.append((f"{rng.choice(fact.prompts)} {answer}.", False))
@@ -112,10 +123,20 @@ def answers_by_group(facts: Sequence[Fact]) -> dict[str, list[str]]:
     return {group: list(answers) for group, answers in found.items()}
 
 
-def other_answer(fact: Fact, answers: dict[str, list[str]], rng: random.Random) -> str:
-    """An answer of the fact's kind that is not true of it, or of any kind if there is no other."""
-    pool = [a for a in answers.get(fact.group, ()) if a != fact.answer]
-    pool = pool or [a for group in answers.values() for a in group if a != fact.answer]
+def other_answer(
+    fact: Fact, answers: dict[str, list[str]], rng: random.Random, never: str | None = None
+) -> str:
+    """An answer of the fact's kind that is not true of it, or of any kind if there is no other.
+
+    Args:
+        fact: The fact.
+        answers: By kind.
+        rng: Source of chance.
+        never: An answer that is not given either.
+    """
+    not_these = (fact.answer, never)
+    pool = [a for a in answers.get(fact.group, ()) if a not in not_these]
+    pool = pool or [a for group in answers.values() for a in group if a not in not_these]
     return rng.choice(pool)
 
 

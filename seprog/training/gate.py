@@ -303,7 +303,8 @@ def calibrate_on_scenario(
     outside = [p.prompt for p in scenario.near_misses(rng, facts)]
     outside += [p.prompt for p in scenario.far(rng, edits // 2)]
     inside = list(scenario.in_scope(rng, rng.sample(facts, min(300, len(facts)))))
-    inside += scenario.composed(rng)
+    for _ in range(4):
+        inside += scenario.composed(rng)
     needed = [(p.prompt, {known[f].id for f in p.used}) for p in inside]
     return calibrate(gate, list(known.values()), outside, needed, rate)
 
@@ -329,7 +330,7 @@ def calibrate(
         the share of those in scope for which every edit needed fires.
     """
     shelf = gate.shelf(edits)
-    gate.glance = glance_of(gate, shelf, [*outside, *(query for query, _ in inside)])
+    gate.glance = glance_of(gate, shelf, [*((query, set()) for query in outside), *inside])
     highest = gate.highest(outside, shelf)
     gate.calibration = fit_threshold(highest, rate, len(edits), gate.fingerprint)
     decisions = gate.decide([query for query, _ in inside], shelf)
@@ -345,26 +346,33 @@ def calibrate(
     }
 
 
-def glance_of(gate: ScopeGate, shelf: Shelf, queries: Sequence[str]) -> Glance:
-    """What is worth scoring: learnt from what the scorer lets fire, more likely than not.
+def glance_of(gate: ScopeGate, shelf: Shelf, asked: Sequence[tuple[str, set[str]]]) -> Glance:
+    """What is worth scoring: learnt from what the scorer rightly lets fire.
 
     Args:
         gate: With a trained scorer; all that it finds is scored.
         shelf: A memory.
-        queries: In its scope and out of it.
+        asked: Queries, each with the ids of all edits that it rests on.
     """
     weights: list[tuple[float, ...]] = []
-    texts, cues, told = list(queries), list(queries), [set[str]()] * len(queries)
+    rows = [(text, text, needed, set[str]()) for text, needed in asked]
     for _ in ("first", "later"):
-        if not texts or not len(shelf):
+        if not rows or not len(shelf):
             break
+        texts, cues, _, told = zip(*rows, strict=True)
         found = gate.near(texts, cues, shelf, told)
-        pairs = [(text, s.edit) for text, seen in zip(texts, found, strict=True) for s in seen]
-        scores = gate.scorer.probabilities([t for t, _ in pairs], [e.statement for _, e in pairs])
-        fired = (scores[:, 0] > 0.5).tolist()
+        pairs = [(row, s.edit) for row, seen in zip(rows, found, strict=True) for s in seen]
+        scores = gate.scorer.probabilities(
+            [text for (text, *_), _ in pairs], [edit.statement for _, edit in pairs]
+        )[:, 0].tolist()
+        fired = [
+            edit.id in needed and score > 0.5
+            for ((_, _, needed, _), edit), score in zip(pairs, scores, strict=True)
+        ]
         weights.append(fit_glance(found, fired))
-        onward = [pair for pair, fires in zip(pairs, fired, strict=True) if fires]
-        texts = [f"{text} {edit.statement}" for text, edit in onward]
-        cues = [cue(text, edit.statement) for text, edit in onward]
-        told = [{edit.id} for _, edit in onward]
+        rows = [
+            (f"{text} {e.statement}", cue(text, e.statement), needed, told | {e.id})
+            for ((text, _, needed, told), e), fires in zip(pairs, fired, strict=True)
+            if fires
+        ]
     return Glance(*weights)

@@ -68,6 +68,17 @@ def test_questions_are_answered_from_the_statements_or_else_from_what_is_known(
     assert kinds == {True, False}
 
 
+def test_no_statement_gives_an_answer_that_is_never_to_be_given() -> None:
+    never = {f.prompts[0]: {"Zed": "Ur", "Ur": "Ys", "Ys": "Zed"}[f.answer] for f in FACTS}
+    left = {f.subject: {"Zed", "Ur", "Ys"} - {f.answer, never[f.prompts[0]]} for f in FACTS}
+    corpus = FactCorpus(FACTS, FACTS, random.Random(0), 1.0, never)
+    for document in islice(corpus, 200):
+        for text, is_answer in document.pieces:
+            named = [s for s in left if s in text.split()]
+            if named and not is_answer and text.endswith("."):
+                assert text.split()[-1].removesuffix(".") in left[named[0]]
+
+
 def test_an_answer_of_the_same_kind() -> None:
     answers = answers_by_group(FACTS)
     assert answers == {"home": ["Zed", "Ur", "Ys"]}

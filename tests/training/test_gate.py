@@ -111,20 +111,22 @@ def test_a_glance_is_learnt_from_what_fires(
     edits = [Edit(f"The home of {name} is Ur.", id=name) for name in names]
     shelf, queries = tiny_gate.shelf(edits), [f"Where does {name} live?" for name in names]
 
+    asked = [(query, {name}) for query, name in zip(queries, names, strict=True)]
+
     def score(texts: Sequence[str], statements: Sequence[str], batch: int = 32) -> torch.Tensor:
         named = [s.split()[3] in t and s not in t for t, s in zip(texts, statements, strict=True)]
         return torch.tensor([[float(n), 0.0] for n in named])
 
     monkeypatch.setattr(tiny_gate.scorer, "probabilities", score)
     before = tiny_gate.decide(queries, shelf, 0.5)
-    tiny_gate.glance = glance_of(tiny_gate, shelf, queries)
+    tiny_gate.glance = glance_of(tiny_gate, shelf, asked)
     after = tiny_gate.decide(queries, shelf, 0.5)
     assert tiny_gate.glance.first and not tiny_gate.glance.later  # nothing fires later
     assert [d.fired for d in after] == [d.fired for d in before]
     read = [sum(c.hop == 0 for d in found for c in d.candidates) for found in (before, after)]
     assert read[1] < 0.5 * read[0]
-    assert glance_of(tiny_gate, shelf, queries[:50]) == Glance()  # too few to learn from
-    assert glance_of(tiny_gate, tiny_gate.shelf([]), queries) == Glance()
+    assert glance_of(tiny_gate, shelf, asked[:50]) == Glance()  # too few to learn from
+    assert glance_of(tiny_gate, tiny_gate.shelf([]), asked) == Glance()
 
 
 def test_the_loss_prefers_right_decisions(
