@@ -30,7 +30,7 @@ from seprog.gate import ScopeGate
 from seprog.generator import SelfEncoder, VerbatimGenerator
 from seprog.generator.objective import objective_for
 from seprog.lm import LanguageModel
-from seprog.memory import Memory
+from seprog.memory import Memory, make_edit
 from seprog.methods.contract import require_known
 from seprog.text_encoder import TextEncoder
 from seprog.training.gate import GateTraining, calibrate, train_gate
@@ -284,6 +284,20 @@ def _statements(memory: Sequence[EditTexts]) -> list[str]:
     return list(dict.fromkeys(s for edit in memory for s in edit))
 
 
+def written(trial: Trial) -> list[dict[str, str]]:
+    """The edits as they are given to the memory.
+
+    Where a prompt and its answer say the same as the statement, they are given, so that the prefix
+    can be tried on them.
+    """
+    asked = {}
+    for q in trial.questions:
+        if q.kind == "rewrite" and q.answer is not None and len(q.needed) == 1:
+            form = {"prompt": q.text, "target": q.answer}
+            asked[make_edit(**form).statement] = form
+    return [asked.get(s, {"statement": s}) for s in _statements(trial.memory)]
+
+
 def _calibrate(gate: ScopeGate, trial: Trial) -> dict[str, float]:
     edits = [Edit(s, id=s) for s in _statements(trial.memory)]
     outside = [q.text for q in trial.questions if not q.needed]
@@ -304,9 +318,8 @@ def _answers(
     texts = [q.text for q in questions]
     inside = [i for i, q in enumerate(questions) if q.needed]
     context = [" ".join([*questions[i].needed, texts[i]]) for i in inside]
-    statements = _statements(trial.memory)
     editor = Editor(base, gate, generator, Memory(":memory:"))
-    editor.edit_many([{"statement": s} for s in statements])
+    edits = editor.edit_many(written(trial))
     decisions = editor.explain_many(texts)
     fired = [tuple(e.statement for e in d.fired) for d in decisions]
 
@@ -318,8 +331,9 @@ def _answers(
         return found
 
     def right_prefixes() -> list[Prefix]:
-        made = generator.prefixes([Edit(s) for s in statements])
-        single = dict(zip(statements, made, strict=True))
+        single = {
+            e.statement: made for e, made in zip(edits, generator.prefixes(edits), strict=True)
+        }
         return [Prefix.join([single[s] for s in questions[i].needed]) for i in inside]
 
     def behind_gate(editor: Editor) -> _Read:

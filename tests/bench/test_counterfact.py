@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from seprog.bench import trials
 from seprog.bench.counterfact import CounterFact, CounterFactBench
-from seprog.bench.trials import Task, TrialBench, evaluate
+from seprog.bench.trials import Task, TrialBench, evaluate, written
 from seprog.errors import InputError
+from seprog.memory import make_edit
 from seprog.training.causal import CausalTraining
 from tests.data.records import write
 
@@ -67,6 +70,26 @@ def test_what_is_in_scope_of_another_edit_is_not_asked_as_a_near_miss(task: Coun
     calibration = task.calibration(random.Random(0))
     assert len(calibration.memory) == 2
     assert not {s for (s,) in calibration.memory} & {s for (s,) in found[-1].memory}
+
+
+def test_the_base_reads_about_all_that_it_knows_but_never_the_answer_of_an_edit(
+    task: CounterFact,
+) -> None:
+    corpus = task.corpus(0)
+    corpus.open_book = 1.0
+    read = {text for d in islice(corpus, 800) for text, answer in d.pieces if not answer}
+    for fact in (*task.parts.test, *task.parts.dev):
+        told = [t for t in read if t.startswith(fact.prompts[0]) and t.endswith(".")]
+        assert told and fact.stated(task.parts.targets[fact.prompts[0]]) not in told
+
+
+def test_edits_are_written_with_the_prompt_that_they_answer(task: CounterFact) -> None:
+    *_, whole = task.trials(0, lambda texts: [""] * len(texts))
+    rows = written(whole)
+    assert [make_edit(**row).statement for row in rows] == [s for (s,) in whole.memory]
+    assert {row["prompt"] for row in rows} == {f.prompts[0] for f in task.parts.test}
+    alone = dataclasses.replace(whole, memory=[("Quux.",)])
+    assert written(alone) == [{"statement": "Quux."}]
 
 
 def test_every_method_is_measured(task: CounterFact, tmp_path: Path, one_step: TrialBench) -> None:
