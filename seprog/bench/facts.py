@@ -10,7 +10,7 @@ import json
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
@@ -135,7 +135,9 @@ class FactEditing(ABC):
 
     def corpus(self, seed: int) -> FactCorpus:
         """What the base model reads; nothing that it reads gives a fact the answer of its edit."""
-        read = list(dict.fromkeys([*self.parts.train, *self.known]))
+        parts = self.parts
+        once = (replace(f, prompts=f.prompts[:1]) for f in (*parts.test, *parts.far, *parts.dev))
+        read = list(dict.fromkeys([*parts.train, *once]))
         return FactCorpus(self.known, read, random.Random(seed), self.open_book, self.parts.targets)
 
     def models(self, work: Path) -> Models:
