@@ -46,7 +46,8 @@ class FactParts:
         far: What is asked about only.
         targets: By the first prompt of a fact of ``test`` or ``dev``, the answer it is given.
         near: By the same, prompts that are near the fact's and not in its scope.
-        entailed: By the same, questions that follow from the new answer, with theirs.
+        entailed: By the same, questions that follow from the new answer, with the answers that
+            are accepted, the right one first.
     """
 
     train: Sequence[Fact]
@@ -55,7 +56,7 @@ class FactParts:
     far: Sequence[Fact]
     targets: Mapping[str, str]
     near: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    entailed: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    entailed: Mapping[str, Sequence[tuple[str, tuple[str, ...]]]] = field(default_factory=dict)
 
 
 def known_share(lm: LanguageModel, asked: Sequence[tuple[str, str]]) -> float:
@@ -200,7 +201,10 @@ class FactEditing(ABC):
             about[told] = [Question("rewrite", rewrite, target, told, was)]
             about[told] += [Question("paraphrase", p, target, told, was) for p in rephrased]
             follows = parts.entailed.get(rewrite, ())
-            about[told] += [Question("entailed", q, answer, told) for q, answer in follows]
+            about[told] += [
+                Question("entailed", q, answer, told, accepted=tuple(more))
+                for q, (answer, *more) in follows
+            ]
         yield from spread(protocol, size, about, others, rng)
 
 

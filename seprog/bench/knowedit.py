@@ -69,7 +69,10 @@ class KnowEdit(CausalFactEditing):
         parts = shared_out(_cases(folder), {name: getattr(config, name) for name in PARTS})
         facts = {name: [self._fact(c) for c in cases] for name, cases in parts.items()}
         edited = [*parts["test"], *parts["dev"]]
-        entailed = {c.edits[0].prompt: _asked(c, "entailed") for c in parts["test"]}
+        entailed = {
+            c.edits[0].prompt: [(a.prompt, a.answers) for a in c.asked if a.kind == "entailed"]
+            for c in parts["test"]
+        }
         once = [*facts["test"], *facts["dev"], *facts["far"]]
         names = [
             replace(fact_of(c), prompts=(a.prompt,))
@@ -104,7 +107,8 @@ class KnowEdit(CausalFactEditing):
         aliases = {a.prompt for a in case.asked if a.group == ALIAS}
         worded = [p for p in rephrased if p not in aliases][: self.config.paraphrases]
         named = [p for p in rephrased if p in aliases][:2]
-        aside = tuple(_asked(case, "near_miss")[: self.config.near])
+        near = [(a.prompt, a.answers[0]) for a in case.asked if a.kind == "near_miss"]
+        aside = tuple(near[: self.config.near])
         return replace(fact, prompts=(own, *worded, *named), aside=aside)
 
     def exam(self) -> dict[str, list[tuple[str, str]]]:
@@ -118,11 +122,6 @@ class KnowEdit(CausalFactEditing):
 
 ALIAS = "Subject_Aliasing"
 """KnowEdit's name of questions that call the subject by another name."""
-
-
-def _asked(case: Case, kind: str) -> list[tuple[str, str]]:
-    """Prompts of a kind, with the first of their answers."""
-    return [(a.prompt, a.answers[0]) for a in case.asked if a.kind == kind]
 
 
 def _cases(folder: Path) -> list[Case]:

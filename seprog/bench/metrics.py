@@ -5,6 +5,8 @@ All are shares of probes (0 to 1), greedy free generation, whole answers compare
 - ``rewrite``, ``paraphrase``, ``entailed``, ``composed``: the right answer in the edited world.
 - ``superseded``: the answer of the newer edit, where an edit was replaced.
 - ``forgotten``: the very answer that the unedited base model gives, where an edit was taken back.
+- ``rewrite_alias``, ``paraphrase_alias``, ``entailed_alias``: the right answer or another name for
+  it, whatever its case, articles and punctuation, where a data set says what else is accepted.
 - ``rewrite_teacher_forced``, ``paraphrase_teacher_forced``: the answer's tokens that are likeliest,
   each behind the right ones before it; what many papers report, and no free generation.
 - ``rewrite_prefers_new``, ``paraphrase_prefers_new``: the new answer is likelier than the old one,
@@ -18,6 +20,7 @@ All are shares of probes (0 to 1), greedy free generation, whole answers compare
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -38,6 +41,7 @@ SHARES = (
     "false_fire",
     "false_change",
     "fired_rightly",
+    *(f"{kind}_alias" for kind in IN_SCOPE),
     *(f"{kind}_{what}" for what in ("teacher_forced", "prefers_new") for kind in FORCED),
 )
 """What ``score`` finds, in the order of the tables."""
@@ -76,6 +80,7 @@ class Record:
             before it; ``None`` if not asked.
         prefers_new: Whether the right answer is likelier than the one before the edit; ``None`` if
             not asked.
+        accepted: Other names for the right answer; ``None`` where the data set does not say.
     """
 
     method: str
@@ -91,6 +96,7 @@ class Record:
     age: int | None = None
     teacher_forced: float | None = None
     prefers_new: bool | None = None
+    accepted: tuple[str, ...] | None = None
 
     def row(self) -> dict[str, object]:
         """As it is saved."""
@@ -107,6 +113,14 @@ class Record:
 def normalise(text: str) -> str:
     """An answer without the period that closes it and the space around it."""
     return text.strip().removesuffix(".").strip()
+
+
+def lenient(text: str) -> str:
+    """An answer in lower case, without articles and punctuation (Rajpurkar et al. 2016, SQuAD)."""
+    bare = "".join(
+        c if c.isalnum() else " " for c in unicodedata.normalize("NFKC", text).casefold()
+    )
+    return " ".join(word for word in bare.split() if word not in ("a", "an", "the"))
 
 
 def rate(hits: Iterable[bool]) -> dict[str, float] | None:
@@ -133,6 +147,12 @@ def score(records: Sequence[Record]) -> dict[str, dict[str, float]]:
     found["fired_rightly"] = rate(
         set(r.needed) <= set(r.fired) for r in inside if r.fired is not None
     )
+    for kind in IN_SCOPE:
+        found[f"{kind}_alias"] = rate(
+            lenient(r.answer) in map(lenient, (r.expected, *r.accepted))
+            for r in inside
+            if r.kind == kind and r.accepted is not None
+        )
     for kind in FORCED:
         forced = [r for r in records if r.kind == kind and r.teacher_forced is not None]
         if forced:

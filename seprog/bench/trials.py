@@ -89,6 +89,7 @@ class Question:
         needed: Statements of the edits that the answer rests on.
         before: What was right before the edit, to be compared with; ``None`` where that, and
             teacher-forced scores, mean nothing.
+        accepted: Other names for the right answer; ``None`` where the data set does not say.
     """
 
     kind: str
@@ -96,6 +97,7 @@ class Question:
     answer: str | None = None
     needed: EditTexts = ()
     before: str | None = None
+    accepted: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -375,6 +377,7 @@ def _answers(
                 fired[i] if name in GATED else None,
                 teacher_forced=accuracy,
                 prefers_new=prefers,
+                accepted=q.accepted,
             )
 
 

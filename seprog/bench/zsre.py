@@ -93,7 +93,9 @@ class ZsRE(FactEditing):
             _near([f for f, _ in chosen], self.aside) | _near([f for f, _ in dev], train),
             {
                 f.prompts[0]: [
-                    (a.prompt, written(a.answers[0])) for a in c.asked if a.kind == "entailed"
+                    (a.prompt, tuple(map(written, a.answers)))
+                    for a in c.asked
+                    if a.kind == "entailed"
                 ]
                 for f, c in chosen
             },

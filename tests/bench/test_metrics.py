@@ -66,6 +66,24 @@ def test_equal_records_are_each_counted() -> None:
     assert values(score(twice)) == {"rewrite": (0.5, 4)}
 
 
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        ("the United States.", True),
+        ("U.S.A.", True),
+        ("u s a", True),
+        ("America", False),
+        ("", False),
+    ],
+)
+def test_other_names_of_the_answer_count_apart(answer: str, right: bool) -> None:
+    names = ("U.S.A.",)
+    asked = record("entailed", "United States", answer, accepted=names)
+    found = score([asked, record("entailed", "Oslo", "oslo")])
+    assert values(found) == {"entailed": (0.0, 2), "entailed_alias": (float(right), 1)}
+    assert Record.of(json.loads(json.dumps(asked.row()))) == asked
+
+
 def test_what_was_not_asked_is_left_out() -> None:
     assert score([]) == {}
     only = score([record("far", "a", "a", fired=())])
