@@ -100,6 +100,44 @@ class AttentionSites:
             )
 
 
+class _Room:
+    """What some rows attend to at one site, with room behind it for what comes next.
+
+    Args:
+        keys: ``(rows, kv_heads, P + kv_time, head_dim)``, the prefix in front.
+        values: The same shape.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        self.length = keys.shape[2]
+        self._tensors = [self._roomy(x) for x in (keys, values)]
+
+    def follows(self, key: Keys, rows: Int[Tensor, " rows"]) -> bool:
+        """Whether all but the last position is what was there before, as its end tells."""
+        before = key[:, :, -2].index_select(0, rows)
+        return torch.equal(self._tensors[0][:, :, self.length - 1], before)
+
+    def add(self, key: Keys, value: Keys, rows: Int[Tensor, " rows"]) -> None:
+        """Take in the last position."""
+        if self.length == self._tensors[0].shape[2]:
+            self._tensors = [self._roomy(x) for x in self._tensors]
+        for tensor, x in zip(self._tensors, (key, value), strict=True):
+            tensor[:, :, self.length] = x[:, :, -1].index_select(0, rows)
+        self.length += 1
+
+    def both(self) -> tuple[Tensor, Tensor]:
+        """Keys and values; views."""
+        keys, values = (x[:, :, : self.length] for x in self._tensors)
+        return keys, values
+
+    @staticmethod
+    def _roomy(x: Tensor) -> Tensor:
+        rows, heads, length, width = x.shape
+        found = x.new_empty(rows, heads, length + max(32, length // 2), width)
+        found[:, :, :length] = x
+        return found
+
+
 class _Injection:
     """Prefixes for the rows of a batch; answers for batches that were multiplied, too."""
 
@@ -109,6 +147,8 @@ class _Injection:
         self.site = sites.counter()
         self._rows: dict[int, tuple[Tensor, Tensor]] = {}
         self._repeated: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._times: dict[int, int] = {}
+        self._rooms: dict[int, _Room] = {}
 
     def factor(self, batch: int) -> int:
         """How many rows of the running batch stand for one declared row (beams, samples)."""
@@ -140,6 +180,42 @@ class _Injection:
                 key, value = (x.repeat_interleave(factor, dim=0) for x in (key, value))
             self._repeated[site, factor] = key, value
         return self._repeated[site, factor]
+
+    def behind(
+        self, site: int, factor: int, key: Keys, value: Keys, one: bool
+    ) -> tuple[Tensor, Tensor]:
+        """The prefix at a site with the rows' own keys and values behind it.
+
+        While a text is written token by token they are kept, and only what is new is copied.
+
+        Args:
+            site: Number of the site.
+            factor: Rows of the running batch per declared row.
+            key: Of the running batch.
+            value: Of the running batch.
+            one: Whether one position is asked about.
+
+        Returns:
+            Each ``(R * factor, kv_heads, P + kv_time, head_dim)``.
+        """
+        rows, _ = self.rows(factor, key.device)
+        time, before = key.shape[2], self._times.get(site)
+        self._times[site] = time
+        room = self._rooms.pop(site, None)
+        written = one and before == time - 1 and factor == 1 and not torch.is_grad_enabled()
+        if written and room is not None and room.follows(key, rows):
+            room.add(key, value, rows)
+        else:
+            own = (
+                (key, value) if self.everywhere else (x.index_select(0, rows) for x in (key, value))
+            )
+            pairs = zip(self.keys_values(site, factor, key), own, strict=True)
+            keys, values = (torch.cat(pair, dim=2) for pair in pairs)
+            if not written:
+                return keys, values
+            room = _Room(keys, values)
+        self._rooms[site] = room
+        return room.both()
 
 
 _INJECTION: ContextVar[_Injection | None] = ContextVar("seprog_injection", default=None)
@@ -320,23 +396,21 @@ def _attend_with_prefix(
     query, key, value = qkv
     factor = state.factor(query.shape[0])
     rows, prefix_mask = state.rows(factor, query.device)
-    prefix_key, prefix_value = state.keys_values(site, factor, key)
-    length = prefix_key.shape[2]
+    length, kv_time = prefix_mask.shape[1], key.shape[2]
     out, weights = None, None
+    keys, values = state.behind(site, factor, key, value, one=query.shape[2] == 1)
     if not state.everywhere:  # otherwise every row would be thrown away
         out, weights = base(module, query, key, value, mask, **kwargs)
-        query, key, value = (x.index_select(0, rows) for x in qkv)
+        query = query.index_select(0, rows)
         if mask is not None and mask.shape[0] > 1:
             mask = mask.index_select(0, rows)
     if kwargs.get("position_bias") is not None:
-        bias = _extend_bias(kwargs["position_bias"], rows, state.sites.biases[site], length, key)
+        source = state.sites.biases[site]
+        bias = _extend_bias(kwargs["position_bias"], rows, source, length, kv_time)
         kwargs = kwargs | {"position_bias": bias}
-    mask = _extend_mask(
-        mask, prefix_mask, query, key, _window(module, kwargs), _causal(module, kwargs), additive
-    )
-    key = torch.cat([prefix_key, key], dim=2)
-    value = torch.cat([prefix_value, value], dim=2)
-    edited, edited_weights = base(module, query, key, value, mask, **kwargs)
+    window, causal = _window(module, kwargs), _causal(module, kwargs)
+    mask = _extend_mask(mask, prefix_mask, query, kv_time, window, causal, additive)
+    edited, edited_weights = base(module, query, keys, values, mask, **kwargs)
     if out is None:
         return edited, None if edited_weights is None else edited_weights[..., length:]
     return out.index_copy(0, rows, edited.to(out.dtype)), weights
@@ -357,7 +431,7 @@ def _extend_mask(
     mask: Shaped[Tensor, "mask_rows mask_heads time kv_time"] | None,
     prefix_mask: Bool[Tensor, "rows prefix"],
     query: Float[Tensor, "rows heads time head_dim"],
-    key: Float[Tensor, "rows kv_heads kv_time head_dim"],
+    kv_time: int,
     window: int | None,
     causal: bool,
     additive: torch.dtype | None = None,
@@ -369,7 +443,7 @@ def _extend_mask(
             ``None`` means what it means to the model: causal, or everything for one position.
         prefix_mask: Which virtual tokens are real.
         query: Queries of the rows.
-        key: Keys of the rows, without the prefix.
+        kv_time: Positions that are attended to, without the prefix.
         window: Sliding window of the site, used only where ``mask`` is ``None``.
         causal: Whether the site is causal, used only where ``mask`` is ``None``.
         additive: Type of a mask that is made here and has to be added to the scores; ``None``:
@@ -378,7 +452,7 @@ def _extend_mask(
     Returns:
         ``(rows, 1 or heads, time, prefix + kv_time)`` of the dtype of ``mask``, or boolean.
     """
-    rows, time, kv_time = query.shape[0], query.shape[2], key.shape[2]
+    rows, time = query.shape[0], query.shape[2]
     if mask is None:
         mask = torch.ones(time, kv_time, dtype=torch.bool, device=query.device)
         if causal and time > 1:  # no mask is left out unless both start at position 0
@@ -401,7 +475,7 @@ def _extend_bias(
     rows: Int[Tensor, " rows"],
     source: Any,
     length: int,
-    key: Float[Tensor, "rows kv_heads kv_time head_dim"],
+    kv_time: int,
 ) -> Float[Tensor, "rows_or_1 heads time total"]:
     """The bias with columns for the prefix in front, which stands right before position 0.
 
@@ -411,11 +485,11 @@ def _extend_bias(
         source: What makes biases of distances at this site; ``None``: there is none, as where a
             decoder looks at its encoder.
         length: Virtual tokens.
-        key: Keys of the rows, without the prefix.
+        kv_time: Positions that are attended to, without the prefix.
     """
     if bias.shape[0] > 1:
         bias = bias.index_select(0, rows)
-    heads, time, past = bias.shape[1], bias.shape[2], key.shape[2] - bias.shape[2]
+    heads, time, past = bias.shape[1], bias.shape[2], kv_time - bias.shape[2]
     if source is None:
         front = bias.new_zeros(1, heads, time, length)
     else:

@@ -9,11 +9,11 @@ from threading import Thread
 import pytest
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
 
 from seprog.errors import FingerprintMismatch, InputError
 from seprog.lm import CausalLM
-from seprog.lm.injection import _extend_mask, capture, inject
+from seprog.lm.injection import _extend_mask, _Room, capture, inject
 from seprog.types import Prefix, PrefixBatch
 from tests.lm.families import build, untouched
 from tests.lm.helpers import batch, close, ids, load, random_prefix
@@ -145,12 +145,12 @@ def test_the_order_of_joined_prefixes_makes_no_difference_to_rotary_models(name:
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.float32])
 def test_the_mask_is_extended_in_front(dtype: torch.dtype) -> None:
-    query, key = torch.zeros(2, 4, 3, 8), torch.zeros(2, 2, 5, 8)
+    query = torch.zeros(2, 4, 3, 8)
     prefix = torch.tensor([[False, True], [True, True]])
     visible = torch.rand(1, 1, 3, 5) > 0.5
     hidden = torch.finfo(torch.float32).min
     mask = visible if dtype == torch.bool else torch.zeros(1, 1, 3, 5).masked_fill(~visible, hidden)
-    extended = _extend_mask(mask, prefix, query, key, None, True)
+    extended = _extend_mask(mask, prefix, query, 5, None, True)
     assert extended.dtype == dtype and extended.shape == (2, 1, 3, 7)
     seen = extended if dtype == torch.bool else extended == 0
     assert torch.equal(seen[..., 2:], visible.expand(2, -1, -1, -1))
@@ -159,9 +159,8 @@ def test_the_mask_is_extended_in_front(dtype: torch.dtype) -> None:
 
 def test_a_missing_mask_is_built() -> None:
     def built(time: int, kv_time: int, window: int | None, causal: bool) -> list[list[int]]:
-        query, key = torch.zeros(1, 1, time, 8), torch.zeros(1, 1, kv_time, 8)
-        one = torch.ones(1, 1, dtype=torch.bool)
-        return _extend_mask(None, one, query, key, window, causal)[0, 0].int().tolist()
+        query, one = torch.zeros(1, 1, time, 8), torch.ones(1, 1, dtype=torch.bool)
+        return _extend_mask(None, one, query, kv_time, window, causal)[0, 0].int().tolist()
 
     assert built(3, 3, None, True) == [[1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
     assert built(3, 3, 2, True) == [[1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 1, 1]]
@@ -180,3 +179,44 @@ def test_bfloat16_with_float32_prefixes() -> None:
     assert lm.dtype == out.dtype == torch.bfloat16
     assert torch.equal(lm(rows), base(rows).logits)
     assert not torch.equal(out[0], lm(rows, mask)[0])
+
+
+def token_by_token(lm: CausalLM, rows: Tensor, cache: DynamicCache) -> list[Tensor]:
+    """Logits of each run: the first four positions together, then one at a time."""
+    with torch.no_grad():
+        parts = [rows[:, :4], *rows[:, 4:].split(1, dim=1)]
+        return [lm.model(x, past_key_values=cache, use_cache=True).logits for x in parts]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral", "gemma3"])
+def test_what_is_kept_from_token_to_token_changes_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm, _ = load(name)
+    rows = torch.randint(3, 50, (3, 60), generator=torch.Generator().manual_seed(0))
+    prefixes = PrefixBatch.stack([random_prefix(lm, 2), None, random_prefix(lm, 3, seed=1)])
+    for given, count in ((prefixes, 3), (PrefixBatch.stack([random_prefix(lm, 2)]), 1)):
+        with inject(lm._sites, given, count):
+            kept = token_by_token(lm, rows[:count], DynamicCache(config=lm.model.config))
+        with monkeypatch.context() as patch, inject(lm._sites, given, count):
+            patch.setattr(_Room, "follows", lambda *_: False)
+            copied = token_by_token(lm, rows[:count], DynamicCache(config=lm.model.config))
+        assert all(map(torch.equal, kept, copied))
+
+
+def test_what_is_kept_of_one_text_is_not_taken_for_another() -> None:
+    lm, _ = load("llama")
+    one, two = torch.randint(3, 50, (2, 1, 9), generator=torch.Generator().manual_seed(0))
+    prefixes = PrefixBatch.stack([random_prefix(lm, 2)])
+    caches = DynamicCache(), DynamicCache()
+
+    def run(text: Tensor, cache: DynamicCache) -> Tensor:
+        return lm.model(text, past_key_values=cache, use_cache=True).logits
+
+    with torch.no_grad(), inject(lm._sites, prefixes, 1):
+        run(two[:, :8], caches[1])
+        run(one[:, :6], caches[0])
+        run(one[:, 6:7], caches[0])
+        run(one[:, 7:8], caches[0])  # as many positions as the other text has
+        mixed = run(two[:, 8:9], caches[1])
+    assert close(mixed, lm(two, None, prefixes)[:, -1:])
