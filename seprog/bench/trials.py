@@ -30,7 +30,7 @@ from seprog.gate import ScopeGate
 from seprog.generator import SelfEncoder, VerbatimGenerator
 from seprog.generator.objective import objective_for
 from seprog.lm import LanguageModel
-from seprog.memory import Memory, make_edit
+from seprog.memory import Memory
 from seprog.methods.contract import require_known
 from seprog.text_encoder import TextEncoder
 from seprog.training.gate import GateTraining, calibrate, train_gate
@@ -287,17 +287,13 @@ def _statements(memory: Sequence[EditTexts]) -> list[str]:
 
 
 def written(trial: Trial) -> list[dict[str, str]]:
-    """The edits as they are given to the memory.
-
-    Where a prompt and its answer say the same as the statement, they are given, so that the prefix
-    can be tried on them.
-    """
-    asked = {}
-    for q in trial.questions:
-        if q.kind == "rewrite" and q.answer is not None and len(q.needed) == 1:
-            form = {"prompt": q.text, "target": q.answer}
-            asked[make_edit(**form).statement] = form
-    return [asked.get(s, {"statement": s}) for s in _statements(trial.memory)]
+    """The edits as they are given to the memory: with the prompt that asks for them, if any."""
+    asked = {
+        q.needed[0]: {"prompt": q.text, "target": q.answer}
+        for q in trial.questions
+        if q.kind == "rewrite" and q.answer is not None and len(q.needed) == 1
+    }
+    return [{"statement": s, **asked.get(s, {})} for s in _statements(trial.memory)]
 
 
 def _calibrate(gate: ScopeGate, trial: Trial) -> dict[str, float]:

@@ -28,7 +28,7 @@ def edit(
     ] = None,
     prompt: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="Or: a question or sentence start, and --target."),
+        typer.Option(metavar="TEXT", help="Or, or too: a question or sentence start."),
     ] = None,
     target: Annotated[
         str | None, typer.Option(metavar="TEXT", help="The answer to the prompt.")

@@ -65,6 +65,10 @@ class Objective(Protocol):
         """The unedited model's answers."""
         ...
 
+    def can_say(self, answer: str) -> bool:
+        """Whether the model could ever give an answer."""
+        ...
+
     def losses(self, generator: Generator, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Cross-entropy on wanted answers; divergence from the unedited model on the others.
 
@@ -166,6 +170,10 @@ class _Reading(ABC):
         self, prefixes: PrefixBatch | None, examples: Sequence[Example], bos: Bos = True
     ) -> Asked:
         """See ``Objective``."""
+
+    def can_say(self, answer: str) -> bool:
+        """A model that writes may write anything."""
+        return True
 
     def losses(self, generator: Generator, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Mean over the places of the answers; see ``Objective``."""
@@ -286,6 +294,10 @@ class Classification(_Reading):
     def base_answers(self, prompts: Sequence[str]) -> list[str]:
         """The unedited model's labels."""
         return self.lm.reply(prompts)
+
+    def can_say(self, answer: str) -> bool:
+        """Whether it is one of the model's labels."""
+        return answer in self.lm.labels
 
     def ask(
         self, prefixes: PrefixBatch | None, examples: Sequence[Example], bos: Bos = True

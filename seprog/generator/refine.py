@@ -31,7 +31,8 @@ def refined(
 
     Args:
         lm: The base model.
-        edits: One per prefix; those given as a sentence alone are passed over.
+        edits: One per prefix; those given as a sentence alone are passed over, and those whose
+            answer is none that the model could give.
         prefixes: As generated.
         steps: At most, per prefix.
 
@@ -39,12 +40,13 @@ def refined(
         One prefix per edit. One that does not take after all steps comes back as it was.
     """
     found = list(prefixes)
-    examples = {i: e for i, edit in enumerate(edits) if (e := _example(edit)) is not None}
-    known = list(examples)
     try:
         objective = objective_for(lm)
     except InputError:  # a head that gives no single answer
         return found
+    tried = ((i, _example(edit)) for i, edit in enumerate(edits))
+    examples = {i: e for i, e in tried if e is not None and objective.can_say(str(e.answer))}
+    known = list(examples)
     for start in range(0, len(known), 64):
         part = known[start : start + 64]
         with torch.no_grad():

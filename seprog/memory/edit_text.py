@@ -1,4 +1,4 @@
-"""Edits as text: the three forms in which they are given, and what text is acceptable.
+"""Edits as text: the forms in which they are given, and what text is acceptable.
 
 Knows nothing of storage or models.
 """
@@ -13,8 +13,16 @@ from seprog.types import Edit
 MAX_CHARACTERS = 2000
 """Longest text that any field of an edit may hold."""
 
-FORMS = "a statement, or a prompt and a target, or a subject, a relation and an object"
-_FORM_FIELDS = (("statement",), ("prompt", "target"), ("subject", "relation", "object"))
+FORM_FIELDS = (
+    ("statement",),
+    ("prompt", "target"),
+    ("statement", "prompt", "target"),
+    ("subject", "relation", "object"),
+)
+"""The fields of each form of an edit."""
+FORMS = (
+    "a statement, or a prompt and a target, or all three, or a subject, a relation and an object"
+)
 _TEXT_FIELDS = (
     "statement",
     "prompt",
@@ -43,17 +51,19 @@ def make_edit(
     author: str | None = None,
     reason: str | None = None,
 ) -> Edit:
-    """Turn one of the three forms of a correction into an edit.
+    """Turn one of the forms of a correction into an edit.
 
     ::
 
         make_edit("The capital of Australia is Sydney.")
         make_edit(prompt="The capital of Australia is", target="Sydney")
+        make_edit("Sydney is Australia's capital.", "What is Australia's capital?", "Sydney")
         make_edit(subject="Australia", relation="capital", object="Sydney")
 
     Args:
         statement: The correction as a sentence. ``None`` if given in another form.
-        prompt: Question or sentence start; needs ``target``.
+        prompt: Question or sentence start; needs ``target``. With a statement, a prompt that the
+            statement answers: the edit is tried on it.
         target: The answer to ``prompt``.
         subject: Subject of the triple; needs ``relation`` and ``object``.
         relation: Relation of the triple, as a noun ("capital").
@@ -78,7 +88,7 @@ def make_edit(
         "object": object,
     }
     given = tuple(name for name, text in texts.items() if text is not None)
-    if given not in _FORM_FIELDS:
+    if given not in FORM_FIELDS:
         raise InputError(
             f"The edit came with {' and '.join(given) or 'no text'}",
             f"exactly one form: {FORMS}",

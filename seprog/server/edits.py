@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from seprog.chat import check_query
 from seprog.errors import InputError
 from seprog.memory import Event
-from seprog.memory.edit_text import MAX_CHARACTERS
+from seprog.memory.edit_text import FORM_FIELDS, MAX_CHARACTERS
 from seprog.server.errors import COMMON, Refused
 from seprog.server.replies import firing
 from seprog.server.service import Asker, Caller, Served, Service, Writer, visible
@@ -48,19 +48,18 @@ IdempotencyKey = Annotated[
 
 def _forms() -> Any:
     """In JSON schema: the fields of one form are texts, those of the others are not there."""
-    forms = (("statement",), ("prompt", "target"), ("subject", "relation", "object"))
-    names = [name for form in forms for name in form]
+    names = list(dict.fromkeys(name for form in FORM_FIELDS for name in form))
     return [
         {
             "required": list(form),
             "properties": {n: {"type": "string" if n in form else "null"} for n in names},
         }
-        for form in forms
+        for form in FORM_FIELDS
     ]
 
 
 class EditIn(BaseModel):
-    """A correction: a statement, or a prompt and its target, or subject, relation and object."""
+    """A correction: a statement, or a prompt and its target, or all three, or a triple."""
 
     model_config = {"extra": "forbid", "json_schema_extra": {"oneOf": _forms()}}
 

@@ -87,7 +87,9 @@ def test_edits_are_written_with_the_prompt_that_they_answer(task: CounterFact) -
     *_, whole = task.trials(0, lambda texts: [""] * len(texts))
     rows = written(whole)
     assert [make_edit(**row).statement for row in rows] == [s for (s,) in whole.memory]
-    assert {row["prompt"] for row in rows} == {f.prompts[0] for f in task.parts.test}
+    assert [row["prompt"] for row in rows] == [
+        next(q.text for q in whole.questions if q.needed == told) for told in whole.memory
+    ]
     alone = dataclasses.replace(whole, memory=[("Quux.",)])
     assert written(alone) == [{"statement": "Quux."}]
 

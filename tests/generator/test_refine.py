@@ -92,6 +92,13 @@ def test_labels_and_written_answers_too(name: str) -> None:
     assert hits(lm, edit, found) and not hits(lm, edit, start)
 
 
+def test_an_answer_that_is_no_label_is_not_tried() -> None:
+    lm = EncoderModel(build_encoder("bert", "sequence", "sdpa"), make_tokenizer(bos=True))
+    triple = make_edit(subject="Australia", relation="capital", object="Milan")
+    starts = lm.capture_text([EDIT.statement, triple.statement])
+    assert refined(lm, [EDIT, triple], starts, 5) == starts
+
+
 def test_other_heads_are_left_alone() -> None:
     lm = EncoderModel(build_encoder("bert", "masked_lm", "sdpa"), make_tokenizer(bos=True))
     [start] = lm.capture_text([EDIT.statement])

@@ -20,6 +20,10 @@ TEXT = st.text(max_size=60)
         ({"prompt": "He said", "target": '"no."'}, 'He said "no."'),
         ({"prompt": "猫会", "target": "叫。"}, "猫会 叫。"),
         (
+            {"statement": "Cats bark.", "prompt": "What do cats do?", "target": "They bark."},
+            "Cats bark.",
+        ),
+        (
             {"subject": "Australia", "relation": "capital", "object": "Sydney"},
             "The capital of Australia is Sydney.",
         ),
@@ -29,7 +33,7 @@ TEXT = st.text(max_size=60)
         ),
     ],
 )
-def test_the_three_forms(fields, statement):
+def test_the_forms(fields, statement):
     edit = make_edit(**fields, namespace="n", author="a", reason="r")
     assert edit.statement == statement
     assert (edit.namespace, edit.author, edit.reason, edit.id) == ("n", "a", "r", "")
@@ -42,7 +46,8 @@ def test_the_three_forms(fields, statement):
         {"prompt": "Cats"},
         {"target": "bark"},
         {"subject": "Australia", "relation": "capital"},
-        {"statement": "Cats bark.", "prompt": "Cats", "target": "bark"},
+        {"statement": "Cats bark.", "prompt": "Cats"},
+        {"statement": "Cats bark.", "subject": "cats", "relation": "sound", "object": "bark"},
         {"prompt": "a", "target": "b", "subject": "c", "relation": "d", "object": "e"},
     ],
 )
