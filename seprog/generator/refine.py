@@ -22,6 +22,8 @@ RATE = 0.03
 ENOUGH = 0.03
 """Loss per token of the answer at which a prefix takes surely enough. Those that just take are
 moved, too: they would fail in other words, or beside another edit."""
+TOGETHER = 16
+"""Prefixes that are moved in one batch, whose gradients have to fit in memory."""
 
 
 def refined(
@@ -53,9 +55,17 @@ def refined(
             asked = objective.ask(
                 PrefixBatch.stack([found[i] for i in part]), [examples[i] for i in part]
             )
-        for i, hit, loss in zip(part, asked.hits(), asked.losses().tolist(), strict=True):
-            if not hit or loss > ENOUGH:
-                found[i] = _moved(objective, found[i], examples[i], steps)
+        losses = asked.losses().tolist()
+        failed = [
+            i
+            for i, hit, loss in zip(part, asked.hits(), losses, strict=True)
+            if not hit or loss > ENOUGH
+        ]
+        for first in range(0, len(failed), TOGETHER):
+            rows = failed[first : first + TOGETHER]
+            moved = _moved(objective, [found[i] for i in rows], [examples[i] for i in rows], steps)
+            for i, prefix in zip(rows, moved, strict=True):
+                found[i] = prefix
     return found
 
 
@@ -68,22 +78,37 @@ def _example(edit: Edit) -> Example | None:
 
 
 @torch.enable_grad()
-def _moved(objective: Objective, prefix: Prefix, example: Example, steps: int) -> Prefix:
-    """The prefix after as many steps as it takes, or as it was if it never takes."""
-    start = [x.detach().float() for x in (*prefix.keys, *prefix.values)]
-    moves = [torch.zeros_like(x, requires_grad=True) for x in start]
-    sizes = [x.square().mean().sqrt() for x in start]
-    optimizer, best = torch.optim.Adam(moves, lr=RATE), prefix
+def _moved(
+    objective: Objective, prefixes: Sequence[Prefix], examples: Sequence[Example], steps: int
+) -> list[Prefix]:
+    """Each prefix after as many steps as it takes, or as it was if it never takes.
+
+    They are moved in one batch, and none by what is asked of another.
+    """
+    starts = [[x.detach().float() for x in (*p.keys, *p.values)] for p in prefixes]
+    sizes = [[x.square().mean().sqrt() for x in start] for start in starts]
+    moves = [[torch.zeros_like(x, requires_grad=True) for x in start] for start in starts]
+    optimizer = torch.optim.Adam([m for row in moves for m in row], lr=RATE)
+    best, rows = list(prefixes), list(range(len(prefixes)))
     for _ in range(steps):
-        now = [x + s * m for x, s, m in zip(start, sizes, moves, strict=True)]
-        asked = objective.ask(PrefixBatch.stack([_prefix(prefix, now)]), [example])
-        loss = asked.losses()[0]
-        if asked.hits()[0]:
-            best = _prefix(prefix, [x.detach() for x in now])
-            if loss < ENOUGH:
-                break
+        now = [
+            _prefix(
+                prefixes[i],
+                [x + s * m for x, s, m in zip(starts[i], sizes[i], moves[i], strict=True)],
+            )
+            for i in rows
+        ]
+        asked = objective.ask(PrefixBatch.stack(now), [examples[i] for i in rows])
+        losses, hits = asked.losses(), asked.hits()
+        for i, prefix, hit in zip(rows, now, hits, strict=True):
+            if hit:
+                best[i] = _prefix(prefix, [x.detach() for x in (*prefix.keys, *prefix.values)])
+        open_ = [not hit or loss >= ENOUGH for hit, loss in zip(hits, losses.tolist(), strict=True)]
+        rows = [i for i, still in zip(rows, open_, strict=True) if still]
+        if not rows:
+            break
         optimizer.zero_grad()
-        loss.backward()
+        losses[torch.tensor(open_)].sum().backward()
         optimizer.step()
     return best
 

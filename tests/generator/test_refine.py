@@ -37,11 +37,6 @@ def hits(lm: LanguageModel, edit: Edit, prefix: Prefix) -> bool:
     return objective_for(lm).ask(PrefixBatch.stack([prefix]), [example]).hits()[0]
 
 
-def same(a: Prefix, b: Prefix) -> bool:
-    pairs = zip((*a.keys, *a.values), (*b.keys, *b.values), strict=True)
-    return all(torch.equal(x, y) for x, y in pairs)
-
-
 def test_what_fails_is_moved_until_it_takes(atlas: CausalLM) -> None:
     before = {k: v.clone() for k, v in atlas.model.state_dict().items()}
     [start] = atlas.capture_text([WRONG])
@@ -67,6 +62,11 @@ def test_what_cannot_be_tried_or_helped_stays(atlas: CausalLM) -> None:
     assert refined(atlas, [EDIT], [start], 1) == [start]
 
 
+def close(a: Prefix, b: Prefix) -> bool:
+    pairs = zip((*a.keys, *a.values), (*b.keys, *b.values), strict=True)
+    return all(torch.allclose(x, y, atol=1e-2, rtol=1e-2) for x, y in pairs)
+
+
 def test_each_is_moved_by_itself(atlas: CausalLM) -> None:
     edits = [EDIT, Edit("No."), OTHER]
     starts = atlas.capture_text([WRONG, "No.", WRONG])
@@ -74,7 +74,7 @@ def test_each_is_moved_by_itself(atlas: CausalLM) -> None:
     assert found[1] is starts[1]
     for i in (0, 2):
         [alone] = refined(atlas, [edits[i]], [starts[i]], 100)
-        assert same(alone, found[i]) and hits(atlas, edits[i], found[i])
+        assert close(alone, found[i]) and hits(atlas, edits[i], found[i])
 
 
 @pytest.mark.parametrize("name", ["bert", "t5"])
