@@ -7,7 +7,7 @@ gates learn from other records, on other subjects.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from seprog.bench.facts import CausalFactEditing, FactParts, fact_of, shared_out
@@ -67,10 +67,10 @@ class CounterFact(CausalFactEditing):
         test, far, dev, train = ([self._fact(c) for c in parts[name]] for name in PARTS)
         targets = {c.edits[0].prompt: c.edits[0].target for name in PARTS for c in parts[name]}
         near_of = {f.prompts[0]: f.near for f in (*test, *dev)}
-        once = [replace(f, prompts=f.prompts[:1]) for f in (*test, *far, *dev)]
+        facts = FactParts(train, dev, test, far, targets, near_of)
         super().__init__(
-            FactParts(train, dev, test, far, targets, near_of),
-            [*train, *once],
+            facts,
+            [*train, *facts.once()],
             self.config.sizes,
             self.config.few,
             self.config.open_book,

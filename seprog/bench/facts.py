@@ -58,6 +58,11 @@ class FactParts:
     near: Mapping[str, Sequence[str]] = field(default_factory=dict)
     entailed: Mapping[str, Sequence[tuple[str, tuple[str, ...]]]] = field(default_factory=dict)
 
+    def once(self) -> list[Fact]:
+        """The facts that no generator or gate learns from, in the wording that is taught."""
+        apart = (*self.test, *self.far, *self.dev)
+        return [replace(f, prompts=f.prompts[:1]) for f in apart]
+
 
 def known_share(lm: LanguageModel, asked: Sequence[tuple[str, str]]) -> float:
     """Share of (prompt, answer) that a model answers rightly (0 to 1)."""
@@ -136,9 +141,7 @@ class FactEditing(ABC):
 
     def corpus(self, seed: int) -> FactCorpus:
         """What the base model reads; nothing that it reads gives a fact the answer of its edit."""
-        parts = self.parts
-        once = (replace(f, prompts=f.prompts[:1]) for f in (*parts.test, *parts.far, *parts.dev))
-        read = list(dict.fromkeys([*parts.train, *once]))
+        read = list(dict.fromkeys([*self.parts.train, *self.parts.once()]))
         return FactCorpus(self.known, read, random.Random(seed), self.open_book, self.parts.targets)
 
     def models(self, work: Path) -> Models:

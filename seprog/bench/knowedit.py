@@ -73,7 +73,6 @@ class KnowEdit(CausalFactEditing):
             c.edits[0].prompt: [(a.prompt, a.answers) for a in c.asked if a.kind == "entailed"]
             for c in parts["test"]
         }
-        once = [*facts["test"], *facts["dev"], *facts["far"]]
         names = [
             replace(fact_of(c), prompts=(a.prompt,))
             for name in ("test", "dev", "far")
@@ -81,20 +80,17 @@ class KnowEdit(CausalFactEditing):
             for a in c.asked
             if a.group == ALIAS
         ]
+        shared = FactParts(
+            facts["train"],
+            facts["dev"],
+            facts["test"],
+            facts["far"],
+            {c.edits[0].prompt: c.edits[0].target for c in edited},
+            entailed=entailed,
+        )
         super().__init__(
-            FactParts(
-                facts["train"],
-                facts["dev"],
-                facts["test"],
-                facts["far"],
-                {c.edits[0].prompt: c.edits[0].target for c in edited},
-                entailed=entailed,
-            ),
-            [
-                *facts["train"],
-                *(replace(f, prompts=f.prompts[:1]) for f in once),
-                *names,
-            ],
+            shared,
+            [*facts["train"], *shared.once(), *names],
             config.sizes,
             config.few,
             config.open_book,

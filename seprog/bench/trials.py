@@ -329,9 +329,8 @@ def _answers(
         return found
 
     def right_prefixes() -> list[Prefix]:
-        single = {
-            e.statement: made for e, made in zip(edits, generator.prefixes(edits), strict=True)
-        }
+        made = editor.cached_prefixes(edits)
+        single = {e.statement: made[e.id] for e in edits}
         return [Prefix.join([single[s] for s in questions[i].needed]) for i in inside]
 
     def behind_gate(editor: Editor) -> _Read:
