@@ -147,11 +147,16 @@ class Candidate:
     fired: bool
     hop: int = 0
     """0 if the query itself led to the edit, n if the chain of n fired edits did."""
+    same: float = 0.0
+    """How likely it answers the very question that was asked (0 to 1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class GateDecision:
     """Which edits apply to a query, and which nearly did.
+
+    An edit above the threshold that does not fire was passed over for a likelier one that answers
+    the very question, or for want of room.
 
     Args:
         query: The text that was judged.

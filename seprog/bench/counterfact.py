@@ -7,6 +7,7 @@ gates learn from other records, on other subjects.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,7 +91,7 @@ class CounterFact(CausalFactEditing):
 
 
 def _cases(folder: Path) -> list[Case]:
-    """Full records first, each fact once."""
+    """Full records first, each fact once, and of those that contradict each other the first."""
     found: dict[str, Case] = {}
     paths = [p for p in sorted(folder.glob("*")) if ".json" in p.name]
     loaded = [load_cases(p) for p in paths]
@@ -104,4 +105,28 @@ def _cases(folder: Path) -> list[Case]:
             "counterfact.json, or EasyEdit's flat files, plain or gzipped",
             "Give such a folder with --data",
         )
-    return list(found.values())
+    return _consistent(list(found.values()))
+
+
+def _consistent(cases: Sequence[Case]) -> list[Case]:
+    """Without cases that edit what an earlier one edits, which can't hold together.
+
+    They are on the same subject and the same relation, as Meng et al. 2023 (MEMIT) leave them out.
+    Flat records don't name it: it is read off full ones in the same words, or, where there are
+    none, taken to be the same if the true answer is.
+    """
+    named = {_wording(c): c.edits[0].relation for c in cases if c.edits[0].relation}
+    taken: set[tuple[str, str]] = set()
+    found = []
+    for case in cases:
+        edit, wording = case.edits[0], _wording(case)
+        keys = {(edit.subject, named.get(wording, wording)), (edit.subject, edit.truth[0])}
+        if not keys & taken:
+            found.append(case)
+        taken |= keys
+    return found
+
+
+def _wording(case: Case) -> str:
+    """The prompt of the edit without its subject."""
+    return case.edits[0].prompt.replace(case.edits[0].subject, "{}", 1)

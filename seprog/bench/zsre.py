@@ -48,7 +48,7 @@ class ZsREBench:
     read: int = 8000
     sizes: tuple[int, ...] = (1, 10, 100, 0)
     few: int = 200
-    open_book: float = 0.4
+    open_book: float = 0.25
     model: Seq2SeqTraining = field(default_factory=Seq2SeqTraining)
 
 

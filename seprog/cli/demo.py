@@ -14,7 +14,7 @@ from rich.text import Text
 
 from seprog.cli import common, options
 from seprog.cli.edit import store
-from seprog.cli.output import clean, console, example, fired, percent, short
+from seprog.cli.output import clean, console, example, fired, fires, percent, short
 
 if TYPE_CHECKING:
     from seprog.editor import Editor
@@ -188,7 +188,7 @@ def _candidates(decision: GateDecision) -> Table:
         table.add_column(name)
     for c in decision.candidates:
         table.add_row(
-            "yes" if c.fired else "no",
+            fires(c, decision.threshold),
             percent(c.probability),
             percent(decision.threshold),
             Text(clean(c.edit.statement)),

@@ -11,6 +11,7 @@ from seprog.cli.output import (
     console,
     decision_fields,
     example,
+    fires,
     percent,
     print_json,
     print_table,
@@ -33,7 +34,8 @@ def explain(
 ) -> None:
     """Show which edits fire for a query, and the nearest ones that do not.
 
-    Hop 0: the query itself led to the edit; hop n: an edit that fired before did.
+    Hop 0: the query itself led to the edit; hop n: an edit that fired before did. Passed over: a
+    likelier edit answers the question outright.
     """
     path = common.memory_path(memory, create=False)
     editor = common.open_editor(path, model, generator, gate, namespace, device)
@@ -44,7 +46,7 @@ def explain(
     limit = percent(decision.threshold)
     rows = [
         (
-            "yes" if c.fired else "no",
+            fires(c, decision.threshold),
             percent(c.probability),
             limit,
             str(c.hop),

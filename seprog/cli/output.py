@@ -97,6 +97,13 @@ def decision_fields(decision: GateDecision) -> dict[str, Any]:
     return asdict(decision)
 
 
+def fires(candidate: Candidate, threshold: float) -> str:
+    """Whether a candidate fires, in a word or two."""
+    if candidate.fired:
+        return "yes"
+    return "passed over" if candidate.probability > threshold else "no"
+
+
 def fired(decision: GateDecision) -> list[Candidate]:
     """The candidates that fired, in the order in which the chain reached them."""
     return sorted((c for c in decision.candidates if c.fired), key=lambda c: c.hop)

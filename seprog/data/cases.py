@@ -26,12 +26,14 @@ class Correction:
         target: The new answer.
         subject: What it is about; empty if the data set does not say.
         truth: Answers that were right before; empty if the data set does not say.
+        relation: What is asked of the subject, by the data set's own name; empty if it has none.
     """
 
     prompt: str
     target: str
     subject: str = ""
     truth: tuple[str, ...] = ()
+    relation: str = ""
 
 
 @dataclass(frozen=True)

@@ -55,12 +55,15 @@ ANNOTATED = Importer(
 def read_answered(path: Path) -> list[tuple[str, str]]:
     """Questions, each with some answer that need not be true, from tab separated lines.
 
+    Questions with no answer are left out; ReMaKE's list has 35 of them.
+
     Raises:
         InputError: If the file cannot be read, or a line is not of that form; it names the row.
     """
 
     def parse(line: str) -> tuple[str, str]:
         question, answer = line.split("\t")
-        return text(question), text(answer)
+        return text(question), answer.strip()
 
-    return read_lines(path, parse, "a question and an answer with a tab between them")
+    rows = read_lines(path, parse, "a question and an answer with a tab between them")
+    return [(question, answer) for question, answer in rows if answer]

@@ -5,7 +5,8 @@ how they were found says which are worth reading; the pairwise scorer decides ab
 
 The gate follows chains: an edit that fires may lead to others that the query does not name ("the
 capital of the country where Ann lives" → Ann lives in Zed → the capital of Zed). After each hop the
-query is read again together with the statements that fired so far. Sees text and vectors only.
+query is read again together with the statements that fired so far. An edit that answers the very
+question stands alone, and ends the chain. Sees text and vectors only.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ from seprog.gate.shelf import Shelf
 from seprog.gate.words import cue
 from seprog.text_encoder import TextEncoder
 from seprog.types import Candidate, Edit, GateDecision
+
+OUTRIGHT = 0.9
+"""An edit that answers the very question with this probability, given that it bears on it at all,
+needs no other beside it."""
 
 
 @dataclass(frozen=True)
@@ -151,27 +156,31 @@ class ScopeGate(nn.Module):
         ]
         _, texts, cues = zip(*frontier, strict=True)
         pairs = [
-            (row, text, edit)
-            for (row, text, _), seen in zip(
-                frontier, self.near(texts, cues, shelf, done), strict=True
-            )
+            (place, edit)
+            for place, seen in enumerate(self.near(texts, cues, shelf, done))
             for edit in self.glance.worth(seen, later=hop > 0)
         ]
         if not pairs:
             return []
         scores = self.scorer.probabilities(
-            [text for _, text, _ in pairs], [edit.statement for _, _, edit in pairs]
-        )[:, 0].tolist()
+            [texts[place] for place, _ in pairs], [edit.statement for _, edit in pairs]
+        ).tolist()
+        ranked = sorted(zip(pairs, scores, strict=True), key=lambda scored: -scored[1][0])
+        alone: dict[int, str] = {}
+        for (place, edit), (scope, same) in ranked:
+            if scope > limit and same > OUTRIGHT * scope:
+                alone.setdefault(place, edit.id)
         onward = []
         count = [sum(c.fired for c in candidates.values()) for candidates in found]
-        ranked = sorted(zip(pairs, scores, strict=True), key=lambda scored: -scored[1])
-        for (row, text, edit), probability in ranked:
-            fired = probability > limit and count[row] < self.config.most
+        for (place, edit), (scope, same) in ranked:
+            row, text, _ = frontier[place]
+            fired = scope > limit and count[row] < self.config.most
+            fired = fired and alone.get(place, edit.id) == edit.id
             known = found[row].get(edit.id)
             if known is None or (fired and not known.fired):
-                found[row][edit.id] = Candidate(edit, probability, fired, hop)
-                if fired:
-                    count[row] += 1
+                found[row][edit.id] = Candidate(edit, scope, fired, hop, same)
+                count[row] += fired
+                if fired and place not in alone:
                     onward.append((row, f"{text} {edit.statement}", cue(text, edit.statement)))
         return onward
 

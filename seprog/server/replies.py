@@ -31,6 +31,7 @@ def firing(decision: GateDecision | None, namespace: str) -> dict[str, Any]:
             "id": c.edit.id,
             "statement": c.edit.statement,
             "probability": c.probability,
+            "same": c.same,
             "hop": c.hop,
             "fired": c.fired,
         }

@@ -30,6 +30,9 @@ from seprog.training.causal import Corpus, FactMeter
 from seprog.training.learner import Learner
 from seprog.training.run import Run, trapezoid
 
+TOGETHER = 16
+"""Questions of like length that are read at once; a batch of them all would be mostly padding."""
+
 
 @dataclass(frozen=True)
 class Seq2SeqTraining:
@@ -47,7 +50,7 @@ class Seq2SeqTraining:
     """
 
     layers: int = 3
-    steps: int = 5000
+    steps: int = 4000
     batch: int = 48
     lr: float = 4e-4
     decay: float = 0.6
@@ -183,6 +186,7 @@ def train_seq2seq(
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     model, tokenizer = warm_started(encoder, config.layers)
+    model.set_attn_implementation("eager")  # a third quicker than sdpa on texts as short as these
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.0)
     run = Run(run_folder, "model", config.steps)
     learner = Learner(model, run.checkpoint, adamw=optimizer)
@@ -197,9 +201,10 @@ def train_seq2seq(
     asked = tasks(corpus)
     model.train()
     for step in run.each_step(resumed.step, save):
-        part = list(islice(asked, config.batch))
+        part = sorted(islice(asked, config.batch), key=lambda task: len(task.text))
+        alike = [part[i : i + TOGETHER] for i in range(0, len(part), TOGETHER)]
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-            losses = answer_losses(model, tokenizer, part)
+            losses = torch.cat([answer_losses(model, tokenizer, tasks) for tasks in alike])
         lr = config.lr * trapezoid(step, config.steps, 100, config.decay)
         learner.step(losses.mean(), lr)
         meter.update(torch.tensor([t.fact for t in part]), losses.detach())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import random
 import threading
 from collections.abc import Sequence
@@ -45,7 +46,10 @@ def test_nothing_fires_on_an_empty_shelf(tiny_gate: ScopeGate) -> None:
     assert tiny_gate.highest(QUERIES, tiny_gate.shelf([])) == [0.0] * len(QUERIES)
 
 
-def test_nothing_fires_above_one_and_everything_below_zero(tiny_gate: ScopeGate) -> None:
+def test_nothing_fires_above_one_and_everything_below_zero(
+    tiny_gate: ScopeGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seprog.gate.gate.OUTRIGHT", math.inf)
     shelf = tiny_gate.shelf(CHAIN)
     for decision in tiny_gate.decide(QUERIES, shelf, 1.0):
         assert decision.fired == () and decision.threshold == 1.0
@@ -114,7 +118,10 @@ def test_chains_end_after_so_many_hops(
     assert ids(decision) == ["home", "language", "author"][:hops]
 
 
-def test_only_so_many_edits_fire_the_likeliest_of_the_earliest_hops(tiny_gate: ScopeGate) -> None:
+def test_only_so_many_edits_fire_the_likeliest_of_the_earliest_hops(
+    tiny_gate: ScopeGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seprog.gate.gate.OUTRIGHT", math.inf)
     shelf = tiny_gate.shelf([*CHAIN, Edit("The home of Bob is Ann.", id="bob")])
     for query in QUERIES:
         [free] = tiny_gate.decide([query], shelf, -1.0)
@@ -136,6 +143,27 @@ def test_an_overlay_is_like_the_shelf_that_it_stands_for(words_gate: ScopeGate, 
     found = words_gate.decide(queries, laid)
     assert [ids(d) for d in found] == [ids(d) for d in whole]
     assert "old" in below.edits
+
+
+def test_an_edit_that_answers_the_question_stands_alone(
+    words_gate: ScopeGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = {"home": 0.8, "language": 0.9, "author": 0.95, "king": 0.99}
+    scope = {"home": 0.99, "language": 0.95, "author": 0.9, "king": 0.4}
+    ids_of = {e.statement: e.id for e in CHAIN}
+
+    def score(queries: Sequence[str], edits: Sequence[str], batch: int = 32) -> torch.Tensor:
+        return torch.tensor([[scope[ids_of[e]], same[ids_of[e]]] for e in edits])
+
+    monkeypatch.setattr(words_gate.scorer, "probabilities", score)
+    [decision] = words_gate.decide(["Who?"], words_gate.shelf(CHAIN), 0.5)
+    assert ids(decision) == ["language"]  # the likeliest of those that answer, and none after it
+    over = {c.edit.id for c in decision.candidates if c.probability > 0.5 and not c.fired}
+    assert over == {"home", "author"}
+    assert {c.edit.id: c.same for c in decision.candidates} == pytest.approx(same)
+    same["language"] = same["author"] = 0.8
+    [decision] = words_gate.decide(["Who?"], words_gate.shelf(CHAIN), 0.5)
+    assert ids(decision) == ["home", "language", "author"]
 
 
 def test_every_edit_fires_at_most_once_even_in_a_circle(words_gate: ScopeGate) -> None:
