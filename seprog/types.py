@@ -155,8 +155,8 @@ class Candidate:
 class GateDecision:
     """Which edits apply to a query, and which nearly did.
 
-    An edit above the threshold that does not fire was passed over for a likelier one that answers
-    the very question, or for want of room.
+    An edit above the threshold that does not fire was passed over for a likelier one, and what was
+    asked no longer called for it, or was answered, then.
 
     Args:
         query: The text that was judged.

@@ -35,7 +35,7 @@ def explain(
     """Show which edits fire for a query, and the nearest ones that do not.
 
     Hop 0: the query itself led to the edit; hop n: an edit that fired before did. Passed over: a
-    likelier edit answers the question outright.
+    likelier edit fired, and the query did not call for this one then.
     """
     path = common.memory_path(memory, create=False)
     editor = common.open_editor(path, model, generator, gate, namespace, device)

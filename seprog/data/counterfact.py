@@ -21,7 +21,7 @@ def _full(row: dict[str, Any]) -> Case:
         asked.append(Asked("paraphrase", phrase, (target,), "paraphrase_prompts"))
     for other in texts(row["neighborhood_prompts"]):
         asked.append(Asked("near_miss", other, (truth,), "neighborhood_prompts"))
-    edit = Correction(prompt, target, subject, (truth,), text(rewrite["relation_id"]))
+    edit = Correction(prompt, target, subject, (truth,), rewrite.get("relation_id", ""))
     return Case(str(row["case_id"]), (edit,), tuple(asked))
 
 

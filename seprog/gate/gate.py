@@ -4,15 +4,16 @@ Two indexes find edits: by keys, near in meaning, and by rare words, which names
 how they were found says which are worth reading; the pairwise scorer decides about those.
 
 The gate follows chains: an edit that fires may lead to others that the query does not name ("the
-capital of the country where Ann lives" → Ann lives in Zed → the capital of Zed). After each hop the
-query is read again together with the statements that fired so far. An edit that answers the very
-question stands alone, and ends the chain. Sees text and vectors only.
+capital of the country where Ann lives" → Ann lives in Zed → the capital of Zed). At each hop the
+likeliest edit fires; then the query is read again together with what fired so far, for most of what
+seemed to bear on it will no longer do so. An edit that answers the very question ends the chain.
+Sees text and vectors only.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -35,7 +36,7 @@ from seprog.types import Candidate, Edit, GateDecision
 
 OUTRIGHT = 0.9
 """An edit that answers the very question with this probability, given that it bears on it at all,
-needs no other beside it."""
+needs no other after it."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,8 @@ class GateConfig:
         rank: Rank of the scorer's LoRA.
         nearest: Edits that are scored per query and hop for their keys.
         shared: Edits that are scored beside them for the rare words that they share.
-        hops: Edits that may follow one another in a chain, the first included.
-        most: Edits that may fire for one query: those of earlier hops first, then the likeliest.
-            Their prefixes have to fit before it.
+        hops: Edits that may fire for one query, one after another; their prefixes have to fit
+            before it.
         version: Of the format.
     """
 
@@ -56,8 +56,7 @@ class GateConfig:
     nearest: int = 6
     shared: int = 4
     hops: int = 4
-    most: int = 8
-    version: int = 3
+    version: int = 4
 
 
 class ScopeGate(nn.Module):
@@ -131,7 +130,7 @@ class ScopeGate(nn.Module):
         limit = self.calibration.threshold if threshold is None else threshold
         found: list[dict[str, Candidate]] = [{} for _ in queries]
         out = [set(ids) for ids in hidden or [()] * len(queries)]
-        frontier = [(i, query, query) for i, query in enumerate(queries)]
+        frontier = {row: (query, query) for row, query in enumerate(queries)}
         for hop in range(self.config.hops):
             if not frontier or not len(shelf):
                 break
@@ -143,45 +142,42 @@ class ScopeGate(nn.Module):
 
     def _hop(
         self,
-        frontier: Sequence[tuple[int, str, str]],
-        found: list[dict[str, Candidate]],
+        frontier: Mapping[int, tuple[str, str]],
+        found: Sequence[dict[str, Candidate]],
         out: Sequence[set[str]],
         shelf: Shelf,
         limit: float,
         hop: int,
-    ) -> list[tuple[int, str, str]]:
-        """Score what is near each text, note it, and return the texts to go on from, with cues."""
-        done = [
-            out[row] | {id_ for id_, c in found[row].items() if c.fired} for row, _, _ in frontier
-        ]
-        _, texts, cues = zip(*frontier, strict=True)
+    ) -> dict[int, tuple[str, str]]:
+        """Score what is near each row's text, note it, and return the texts to go on from.
+
+        Texts come with their cues. Of each row the likeliest edit fires, if any does.
+        """
+        texts, cues = zip(*frontier.values(), strict=True)
+        done = [out[row] | {id_ for id_, c in found[row].items() if c.fired} for row in frontier]
         pairs = [
-            (place, edit)
-            for place, seen in enumerate(self.near(texts, cues, shelf, done))
+            (row, edit)
+            for row, seen in zip(frontier, self.near(texts, cues, shelf, done), strict=True)
             for edit in self.glance.worth(seen, later=hop > 0)
         ]
         if not pairs:
-            return []
+            return {}
         scores = self.scorer.probabilities(
-            [texts[place] for place, _ in pairs], [edit.statement for _, edit in pairs]
+            [frontier[row][0] for row, _ in pairs], [edit.statement for _, edit in pairs]
         ).tolist()
-        ranked = sorted(zip(pairs, scores, strict=True), key=lambda scored: -scored[1][0])
-        alone: dict[int, str] = {}
-        for (place, edit), (scope, same) in ranked:
-            if scope > limit and same > OUTRIGHT * scope:
-                alone.setdefault(place, edit.id)
-        onward = []
-        count = [sum(c.fired for c in candidates.values()) for candidates in found]
-        for (place, edit), (scope, same) in ranked:
-            row, text, _ = frontier[place]
-            fired = scope > limit and count[row] < self.config.most
-            fired = fired and alone.get(place, edit.id) == edit.id
-            known = found[row].get(edit.id)
-            if known is None or (fired and not known.fired):
-                found[row][edit.id] = Candidate(edit, scope, fired, hop, same)
-                count[row] += fired
-                if fired and place not in alone:
-                    onward.append((row, f"{text} {edit.statement}", cue(text, edit.statement)))
+        fired: set[int] = set()
+        onward: dict[int, tuple[str, str]] = {}
+        for (row, edit), (scope, same) in sorted(
+            zip(pairs, scores, strict=True), key=lambda scored: -scored[1][0]
+        ):
+            fires = scope > limit and row not in fired
+            if fires or edit.id not in found[row]:
+                found[row][edit.id] = Candidate(edit, scope, fires, hop, same)
+            if fires:
+                fired.add(row)
+                if same <= OUTRIGHT * scope:
+                    text = frontier[row][0]
+                    onward[row] = (f"{text} {edit.statement}", cue(text, edit.statement))
         return onward
 
     def near(
@@ -277,7 +273,8 @@ class ScopeGate(nn.Module):
                 f"the encoder {encoder.fingerprint}",
                 "Use the encoder that it was trained on, or train again: seprog train gate",
             )
-        state["config"].pop("floor", None)  # of version 2, which had no glance
+        for gone in ("floor", "most"):  # of versions 2 and 3
+            state["config"].pop(gone, None)
         config, calibration = GateConfig(**state["config"]), Calibration(**state["calibration"])
         gate = cls(encoder, config, calibration, Glance.of(state.get("glance", {})))
         weights = load_file(folder / "gate.safetensors")

@@ -174,14 +174,30 @@ def fact_examples(facts: Sequence[Fact], rng: random.Random) -> Iterator[Example
 def fact_scopes(facts: Sequence[Fact], edits: int, rng: random.Random) -> Scopes:
     """A memory of edited facts; their prompts, what is near and aside, and other facts' prompts.
 
+    Subjects with several facts make up to half of it, for these are the hardest to tell apart: what
+    is asked of one fact is in the scope of no other, and some are asked and not edited.
+
     Args:
         facts: Of one part.
         edits: Facts in the memory, at most half of all.
         rng: Source of chance.
     """
-    order = rng.sample(facts, len(facts))
     count = min(edits, len(facts) // 2)
-    chosen, others = order[:count], order[count : 2 * count]
+    own: dict[str, list[Fact]] = defaultdict(list)
+    for fact in rng.sample(facts, len(facts)):
+        own[fact.subject].append(fact)
+    chosen: list[Fact] = []
+    siblings: list[Fact] = []
+    rest: list[Fact] = []
+    for group in own.values():
+        edited = group if rng.random() < 0.7 else group[1:]
+        if len(group) > 1 and len(chosen) + len(edited) <= count // 2:
+            chosen += edited
+            siblings += group[: len(group) - len(edited)]
+        else:
+            rest += group
+    left = count - len(chosen)
+    chosen, others = chosen + rest[:left], rest[left : left + count]
     answers = answers_by_group(facts)
     known = {
         fact: Edit(fact.stated(other_answer(fact, answers, rng)), id=str(i))
@@ -191,6 +207,7 @@ def fact_scopes(facts: Sequence[Fact], edits: int, rng: random.Random) -> Scopes
     stages = [Stage(p, p, (known[f],), True) for f in chosen for p in f.prompts]
     outside = [p for f in chosen for p in f.near[:2]] + [rng.choice(f.prompts) for f in others]
     stages += [Stage(p, p) for p in outside if not mentions(p, subjects)]
+    stages += [Stage(p, p) for f in siblings for p in f.prompts]
     edited = {p for f in chosen for p in f.prompts}
     stages += [Stage(p, p) for f in chosen for p, _ in f.aside[:2] if p not in edited]
     stages = followed(stages)

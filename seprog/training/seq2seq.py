@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from seprog.data.documents import Document
-from seprog.training.causal import Corpus, FactMeter
+from seprog.training.causal import Corpus, FactMeter, optimizers
 from seprog.training.learner import Learner
 from seprog.training.run import Run, trapezoid
 
@@ -50,9 +50,9 @@ class Seq2SeqTraining:
     """
 
     layers: int = 3
-    steps: int = 4000
+    steps: int = 3000
     batch: int = 48
-    lr: float = 4e-4
+    lr: float = 2e-3
     decay: float = 0.6
     seed: int = 0
     threads: int = 1
@@ -187,9 +187,8 @@ def train_seq2seq(
     torch.manual_seed(config.seed)
     model, tokenizer = warm_started(encoder, config.layers)
     model.set_attn_implementation("eager")  # a third quicker than sdpa on texts as short as these
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.0)
     run = Run(run_folder, "model", config.steps)
-    learner = Learner(model, run.checkpoint, adamw=optimizer)
+    learner = Learner(model, run.checkpoint, **optimizers(model, config.lr, config.bf16))
     resumed = learner.resume({"layers": config.layers})
     corpus = corpus_from(config.seed + resumed.step)
     unknown = torch.full((len(corpus.weights),), 2.0)

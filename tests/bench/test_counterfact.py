@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 from itertools import islice
 from pathlib import Path
@@ -50,6 +51,23 @@ def test_parts_share_no_subject(task: CounterFact) -> None:
     assert list(map(len, subjects)) == [8, 2, 4, 6] and len(set.union(*subjects)) == 20
     assert all(len(f.prompts) == 3 and len(f.near) == 2 for f in parts.test)
     assert all(len(f.prompts) == 2 and len(f.near) == 1 for f in parts.train)
+
+
+def test_of_records_that_contradict_each_other_the_first_is_kept(tmp_path: Path) -> None:
+    folder = write(tmp_path / "data")
+    full = json.loads((folder / "counterfact.json").read_text())
+    relation = {"The mother tongue of {} is": "P103", "{} speaks": "P103", "{} was born in": "P19"}
+    rows = []
+    for prompt, truth in (("{} speaks", "Greek"), ("{} was born in", "Oslo"), ("{}, in", "French")):
+        row = json.loads(json.dumps(full[0]))
+        row["requested_rewrite"] |= {"prompt": prompt, "target_true": {"str": truth}}
+        rows.append(row)
+    for row in (*full, *rows[:2]):
+        row["requested_rewrite"]["relation_id"] = relation[row["requested_rewrite"]["prompt"]]
+    (folder / "counterfact.json").write_text(json.dumps([*full, *rows]))
+    parts = CounterFact(folder, dataclasses.replace(CONFIG, test=40, far=0)).parts
+    asked = [f.prompts[0] for f in parts.test if f.subject == "Karan"]
+    assert asked == ["The mother tongue of Karan is", "Karan was born in"]
 
 
 def test_what_is_in_scope_of_another_edit_is_not_asked_as_a_near_miss(task: CounterFact) -> None:

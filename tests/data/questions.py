@@ -48,5 +48,6 @@ def write(folder: Path) -> Path:
     (folder / "annotated.json").write_text(json.dumps(annotated))
     more = [f"What is the tongue of Uncle {i}?\t{TONGUES[i % 3]}" for i in range(3)]
     more.append(f"What is the home of {NAMES[0]}?\tHere")
+    more.append("What is the tongue of Uncle 9?\t")
     (folder / "more.tsv").write_text("\n".join(more) + "\n")
     return folder

@@ -104,6 +104,22 @@ def test_examples_for_a_generator() -> None:
     assert kinds == {"rewrite", "paraphrase", "unrelated"}
 
 
+def test_what_is_asked_of_one_fact_is_in_the_scope_of_no_other_on_its_subject() -> None:
+    work = [Fact(f.subject, (f"The work of {f.subject} is",), f.answer, "work") for f in FACTS[:2]]
+    facts, asked = [*FACTS, *work], set()
+    for seed in range(20):
+        scopes = fact_scopes(facts, 4, random.Random(seed))
+        assert len(scopes.edits) == 4
+        edits = {e.statement.rsplit(" ", 1)[0]: e for e in scopes.edits}
+        for stage in (s for s in scopes.stages if not s.told):
+            [*fact] = [f for f in facts if stage.text in f.prompts]
+            own = [edits[f.prompts[0]] for f in fact if f.prompts[0] in edits]
+            assert list(stage.right) == own
+            others = {f.prompts[0] for f in facts for x in fact if f.subject == x.subject}
+            asked.add((bool(own), len(others & edits.keys())))
+    assert {(True, 1), (True, 2), (False, 0), (False, 1)} <= asked
+
+
 def test_a_memory_of_facts() -> None:
     scopes = fact_scopes(FACTS, 99, random.Random(0))
     assert len(scopes.edits) == 3
