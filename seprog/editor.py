@@ -313,13 +313,27 @@ class Editor:
         return Answer(asked, said.strip(), decision, time.perf_counter() - start)
 
     def stream(
-        self, query: str, max_new_tokens: int = 32, namespace: str | None = None, **options: Any
+        self,
+        query: str | GateDecision,
+        max_new_tokens: int = 32,
+        namespace: str | None = None,
+        **options: Any,
     ) -> Iterator[str]:
-        """The answer to one query, piece by piece."""
-        [decision] = self.explain_many([query], namespace)
+        """The answer to one query, piece by piece.
+
+        Args:
+            query: A text, or what the gate has decided about it.
+            max_new_tokens: Longest answer.
+            namespace: Whose edits may fire; ``None`` means the editor's own.
+            **options: For transformers' ``generate``.
+
+        Raises:
+            InputError: If the query is empty or too long.
+        """
+        decision = query if isinstance(query, GateDecision) else self.explain(query, namespace)
         [prefix] = self.prefixes([decision])
         [bos] = self.bos([prefix])
-        yield from self.lm.stream(query, prefix, max_new_tokens, bos=bos, **options)
+        yield from self.lm.stream(decision.query, prefix, max_new_tokens, bos=bos, **options)
 
     def explain(self, query: str, namespace: str | None = None) -> GateDecision:
         """Which edits would fire for a query, which nearly would, and at what threshold."""

@@ -155,7 +155,7 @@ def test_editing_can_be_turned_off_or_made_rarer(tiny_editor: Editor) -> None:
     assert off.fired == () and off.candidates == ()
     assert texts(tiny_editor, IN_SCOPE, threshold=0.95) == base_answers(IN_SCOPE)
     low = tiny_editor.ask(OUT_OF_SCOPE[0], threshold=0.05).decision
-    assert len(low.fired) == 3 and low.threshold == 0.05
+    assert low.fired and low.threshold == 0.05
     assert tiny_editor.explain(IN_SCOPE[0]).threshold == 0.5
 
 

@@ -70,12 +70,16 @@ def ask(
     if not asked:
         raise InputError("No query came", "at least one", "Write it behind seprog ask, or --file")
     from seprog.editor import Editor
+    from seprog.types import GateDecision
 
     path = common.memory_path(memory, create=False)
     editor = common.open_editor(path, model, generator, gate, namespace, device)
     if stream:
         for query in asked:
-            _stream(editor, query, edits, max_new_tokens, len(asked) > 1)
+            decision = GateDecision(query, 1.0)
+            if edits:
+                [decision] = editor.explain_many([query], threshold=threshold)
+            _stream(editor, decision, max_new_tokens, len(asked) > 1)
         return
     say = _chat if chat else Editor.generate
     answers = say(editor, asked, max_new_tokens, threshold=threshold, edits=edits)
@@ -113,7 +117,6 @@ def _check_flags(
         ("--no-edits", "--compare"),
         ("--no-edits", "--threshold"),
         ("--stream", "--compare"),
-        ("--stream", "--threshold"),
         ("--stream", "--json"),
         ("--stream", "--chat"),
     ):
@@ -142,20 +145,17 @@ def _print_edits(decision: GateDecision) -> None:
         console().print(f"  by {line}", style="dim", soft_wrap=True)
 
 
-def _stream(editor: Editor, query: str, edits: bool, longest: int, several: bool) -> None:
+def _stream(editor: Editor, decision: GateDecision, longest: int, several: bool) -> None:
     out = console()
     if several:
-        out.print(f"> {clean(query)}", style="bold", soft_wrap=True)
-    decision = editor.explain(query) if edits else None
-    pieces = editor.stream(query, longest) if edits else editor.lm.stream(query, None, longest)
+        out.print(f"> {clean(decision.query)}", style="bold", soft_wrap=True)
     start = True
-    for piece in pieces:
+    for piece in editor.stream(decision, longest):
         shown = piece.lstrip() if start else piece
         start = start and not shown
         typer.echo("".join(c if c == "\n" else clean(c) for c in shown), nl=False)
     typer.echo("")
-    if decision:
-        _print_edits(decision)
+    _print_edits(decision)
 
 
 def _fields(answer: Answer, before: Answer | None) -> dict[str, Any]:

@@ -192,10 +192,9 @@ def optimizers(
     model: torch.nn.Module, lr: float, bf16: bool = False
 ) -> dict[str, torch.optim.Optimizer]:
     """Muon for the matrices inside the layers, AdamW for embeddings and norms."""
-    tables = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
-    trained = [p for p in model.parameters() if p.requires_grad]
-    matrices = [p for p in trained if p.ndim == 2 and id(p) not in tables]
-    others = [p for p in trained if p.ndim != 2 or id(p) in tables]
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    matrices = [p for n, p in named if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in named if not (p.ndim == 2 and "embed" not in n)]
     return {
         "muon": Muon(matrices, lr=lr, dtype=torch.bfloat16 if bf16 else torch.float32),
         "adamw": torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.95), weight_decay=0.0),

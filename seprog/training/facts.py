@@ -190,10 +190,10 @@ def fact_scopes(facts: Sequence[Fact], edits: int, rng: random.Random) -> Scopes
     siblings: list[Fact] = []
     rest: list[Fact] = []
     for group in own.values():
-        edited = group if rng.random() < 0.7 else group[1:]
-        if len(group) > 1 and len(chosen) + len(edited) <= count // 2:
-            chosen += edited
-            siblings += group[: len(group) - len(edited)]
+        away = 0 if rng.random() < 0.7 else 1
+        if len(group) > 1 and len(chosen) + len(group) - away <= count // 2:
+            siblings += group[:away]
+            chosen += group[away:]
         else:
             rest += group
     left = count - len(chosen)

@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from seprog.data.documents import Document
-from seprog.training.causal import Corpus, FactMeter, optimizers
+from seprog.training.causal import Corpus, FactMeter
 from seprog.training.learner import Learner
 from seprog.training.run import Run, trapezoid
 
@@ -50,9 +50,9 @@ class Seq2SeqTraining:
     """
 
     layers: int = 3
-    steps: int = 3000
+    steps: int = 4000
     batch: int = 48
-    lr: float = 2e-3
+    lr: float = 8e-4
     decay: float = 0.6
     seed: int = 0
     threads: int = 1
@@ -122,6 +122,7 @@ def warm_started(encoder: Path, layers: int) -> tuple[Any, PreTrainedTokenizerBa
             eos_token_id=tokenizer.eos_token_id,
             decoder_start_token_id=tokenizer.bos_token_id,
             forced_eos_token_id=None,
+            dropout=0.0,  # facts are to be known by heart
         )
     )
     model.model.shared.load_state_dict(bert.embeddings.word_embeddings.state_dict())
@@ -188,7 +189,8 @@ def train_seq2seq(
     model, tokenizer = warm_started(encoder, config.layers)
     model.set_attn_implementation("eager")  # a third quicker than sdpa on texts as short as these
     run = Run(run_folder, "model", config.steps)
-    learner = Learner(model, run.checkpoint, **optimizers(model, config.lr, config.bf16))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.0)
+    learner = Learner(model, run.checkpoint, adamw=optimizer)
     resumed = learner.resume({"layers": config.layers})
     corpus = corpus_from(config.seed + resumed.step)
     unknown = torch.full((len(corpus.weights),), 2.0)
@@ -198,6 +200,7 @@ def train_seq2seq(
         learner.save(step, {"meter": meter.loss}, asdict(config))
 
     asked = tasks(corpus)
+    reading: list[float] = []
     model.train()
     for step in run.each_step(resumed.step, save):
         part = sorted(islice(asked, config.batch), key=lambda task: len(task.text))
@@ -207,11 +210,13 @@ def train_seq2seq(
         lr = config.lr * trapezoid(step, config.steps, 100, config.decay)
         learner.step(losses.mean(), lr)
         meter.update(torch.tensor([t.fact for t in part]), losses.detach())
+        reading += [x for x, t in zip(losses.tolist(), part, strict=True) if t.fact < 0]
         if step % 20 == 0:
             corpus.weights = meter.weights()
-            read = [x for x, t in zip(losses.tolist(), part, strict=True) if t.fact < 0]
             known = (meter.loss < 0.1).float().mean().item()
-            run.report(step, known=known, reading=sum(read) / max(1, len(read)))
+            read = sum(reading) / max(1, len(reading))
+            run.report(step, facts=meter.loss.mean().item(), known=known, reading=read)
+            reading.clear()
     model.eval().save_pretrained(out)
     tokenizer.save_pretrained(out)
     (out / "training.json").write_text(json.dumps(asdict(config), indent=1) + "\n")
