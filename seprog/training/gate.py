@@ -256,10 +256,13 @@ def train_gate(
     if asked is None:
         asked = [atlas_scopes(scenario, rng) for scenario in scenarios(config)]
     if start_from is None:
-        run.report(0, retriever_loss=learn_to_find(gate, asked, config.seed))
-    mined, found = mine(gate, asked, config, rng)
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-        groups = mined if start_from is None else unsure(gate, mined, rng)
+        with run.phase("learning to find"):
+            loss = learn_to_find(gate, asked, config.seed)
+        run.report(0, retriever_loss=loss)
+    with run.phase("looking for edits that are alike"):
+        mined, found = mine(gate, asked, config, rng)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+            groups = mined if start_from is None else unsure(gate, mined, rng)
     run.report(0, found=found, groups=len(groups), mined=len(mined))
     scorer = gate.scorer.requires_grad_(True)
     optimizer = torch.optim.AdamW(scorer.parameters(), lr=config.lr, weight_decay=0.01)
@@ -279,10 +282,11 @@ def train_gate(
         if step % 20 == 0:
             run.report(step, loss=running)
     gate.requires_grad_(False)
-    if calibrate is None:
-        report = calibrate_on_scenario(gate, edits=1000, rate=RATE, seed=config.seed + 1)
-    else:
-        report = calibrate(gate)
+    with run.phase("calibrating"):
+        if calibrate is None:
+            report = calibrate_on_scenario(gate, edits=1000, rate=RATE, seed=config.seed + 1)
+        else:
+            report = calibrate(gate)
     run.report(config.steps, **report)
     gate.save_pretrained(out)
     return gate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -73,6 +74,12 @@ class Run:
                 if time.monotonic() - saved > self.save_every or step + 1 == self.steps:
                     save(step + 1)
                     saved = time.monotonic()
+
+    def phase(self, what: str) -> AbstractContextManager[object]:
+        """Show on a terminal that something without steps goes on."""
+        console = Console(stderr=True)
+        shown = console.status(f"{self.title}: {what} …") if console.is_terminal else None
+        return shown or nullcontext()
 
     def report(self, step: int, **values: float) -> None:
         """Log values, and show them beside the bar."""
