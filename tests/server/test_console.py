@@ -191,7 +191,7 @@ def test_asking_before_and_after_an_edit(console: TestClient) -> None:
 
 
 def test_the_slider_says_what_would_change(console: TestClient) -> None:
-    query = "the capital of home"
+    query = "say the capital of home"
     write(console, statement="The capital of home is a land.")
     write(console, statement="The language of home is a king.")
 
@@ -263,6 +263,26 @@ def test_add_supersede_forget_undo_and_history(visit: Callable[..., TestClient])
         assert words in text
     assert "as the law says" in page(client, "/history")
     assert "/history?limit=102" in page(client, "/history?limit=2")
+
+
+def test_what_was_in_force_at_another_time(console: TestClient, tiny_editor: Editor) -> None:
+    first = tiny_editor.edit("The home of Ann is Zed.")
+    tiny_editor.edit("The king of Peru is Max.")
+    tiny_editor.forget(first.id)
+    times = iter((86400.0 * 10, 86400.0 * 20, 86400.0 * 30))
+    with tiny_editor.memory._database.writing() as connection:
+        for (event,) in connection.execute("SELECT seq FROM events ORDER BY seq").fetchall():
+            connection.execute("UPDATE events SET at = ? WHERE seq = ?", (next(times), event))
+    seen = {d: page(console, f"/edits?at=1970-01-{d}T12:00") for d in ("05", "15", "25")}
+    assert "Nothing was in force then" in seen["05"] and "Back to now" in seen["05"]
+    assert "home of Ann" in seen["15"] and "king of Peru" not in seen["15"]
+    assert "home of Ann" in seen["25"] and "king of Peru" in seen["25"]
+    assert "25 Jan 1970, 12:00 UTC" in seen["25"]
+    assert "out of force" in seen["25"]  # since then; it may be restored, not taken back
+    assert f"/edits/{first.id}/restore" in seen["25"]
+    assert "Back to now" not in page(console, "/edits")
+    for wrong in ("soon", "1969-01-01T00:00"):
+        assert console.get(f"/edits?at={wrong}").status_code == 400
 
 
 def test_searching_and_paging(console: TestClient) -> None:

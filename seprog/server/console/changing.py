@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from seprog.errors import SeprogError
+from seprog.errors import InputError, SeprogError
 from seprog.memory import Event
 from seprog.memory.edit_text import MAX_CHARACTERS
 from seprog.server import edits
@@ -65,12 +66,18 @@ def list_edits(
     caller: Asking,
     q: Annotated[str, Query(max_length=MAX_CHARACTERS)] = "",
     state: State = "active",
+    at: Annotated[str, Query(max_length=40)] = "",
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
 ) -> Response:
-    """Edits of the namespace, newest first, or those with some words."""
+    """Edits of the namespace, newest first, those with some words, or those in force at a time."""
     wanted = None if state == "all" else state == "active"
-    found = edits.list_edits(service, caller, q.strip() or None, wanted, None, True, _PAGE, offset)
+    then = _time(at) if at else None
+    words = None if at else q.strip() or None
+    which = None if at else wanted
+    found = edits.list_edits(service, caller, words, which, then, True, _PAGE, offset)
     shown = [Edit(**e.model_dump()) for e in found.data]
+    if at:  # as they are now
+        shown = [service.memory.get(e.id) for e in shown]
     return page(
         request,
         "parts/rows.html" if is_partial(request) else "edits.html",
@@ -79,9 +86,27 @@ def list_edits(
         rows=[_row(service, caller, e) for e in shown],
         q=q,
         state=state,
+        at=at,
+        then=then,
         next=offset + _PAGE if found.has_more else None,
         first=offset == 0,
         count=service.memory.count(caller.namespace),
+    )
+
+
+def _time(text: str) -> float:
+    """Seconds since 1970 of a time as browsers write it, taken to be UTC.
+
+    Raises:
+        InputError: If it is none, or before 1970.
+    """
+    with suppress(ValueError):
+        time = datetime.fromisoformat(text)
+        seconds = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+        if seconds >= 0:
+            return seconds
+    raise InputError(
+        f"The time {text!r} came", "a day and a time such as 2026-05-04T15:30", "Correct it"
     )
 
 
