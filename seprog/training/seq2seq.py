@@ -52,7 +52,7 @@ class Seq2SeqTraining:
     layers: int = 3
     steps: int = 4000
     batch: int = 48
-    lr: float = 8e-4
+    lr: float = 3e-4
     decay: float = 0.6
     seed: int = 0
     threads: int = 1
