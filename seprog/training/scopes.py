@@ -92,12 +92,18 @@ def followed(stages: Sequence[Stage]) -> list[Stage]:
 
 
 def atlas_scopes(scenario: Scenario, rng: random.Random) -> Scopes:
-    """Every stage of every probe of a scenario, and statements that contradict an edit."""
+    """Every stage of every probe of a scenario, and statements that contradict an edit.
+
+    What classes pass on is asked more often than it would come up: few edits are on classes, and
+    what follows from them shares no word with them but the subject.
+    """
     known = as_edits(scenario)
     facts = list(known)
     probes = list(scenario.in_scope(rng)) + list(scenario.near_misses(rng, facts))
     for _ in range(4):
         probes += scenario.composed(rng)
+        passed_on = scenario.in_scope(rng, [f for f in facts if f.relation == "kind"])
+        probes += [p for p in passed_on if p.kind == "entailed"]
     probes += scenario.far(rng, len(facts) // 3)
     found = [stage for probe in probes for stage in stages(probe, known)]
     for fact in rng.sample(facts, len(facts) // 5):

@@ -54,6 +54,10 @@ def test_a_probe_is_asked_once_more_than_it_has_edits() -> None:
 def test_texts_to_train_on_are_in_and_out_of_scope() -> None:
     scenario = make_scenario(load_world(), "train", 40, random.Random(0))
     scopes = atlas_scopes(scenario, random.Random(1))
+    classes = {e.id for f, e in as_edits(scenario).items() if f.relation == "kind"}
+    own = [s for s in scopes.stages if not s.told and {e.id for e in s.right} & classes]
+    follows = sum(not s.same for s in own)
+    assert follows > len(classes)  # asked more than once each, on average
     assert {e for s in scopes.stages for e in s.right} == set(scopes.edits)
     assert sum(not s.right for s in scopes.stages) > 40
     contradictions = [s.text for s in scopes.stages if s.same and s.text.endswith(".")]
