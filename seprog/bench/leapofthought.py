@@ -17,7 +17,7 @@ from seprog.bench.classifiers import classifiers
 from seprog.bench.trials import BaseSays, EditTexts, Models, Part, Question, Trial, spread
 from seprog.data.leapofthought import SPLITS, Leap, Property, calibration_and_test, load_leaps
 from seprog.training.classifier import ClassifierTraining, Labelled, label
-from seprog.training.leaps import bears, leap_examples, leap_scopes
+from seprog.training.leaps import bears, leap_examples, leap_scopes, premises_of
 from seprog.training.scopes import Scopes
 from seprog.types import Example
 
@@ -68,7 +68,7 @@ class LeapOfThought:
 
     def calibration(self, rng: random.Random) -> Trial:
         """Half of the calibration classes' properties, and half of their rules."""
-        premises, rules = _premises(self.dev), _rules(self.dev)
+        premises, rules = premises_of(self.dev), _rules(self.dev)
         told = [
             *rng.sample(premises, len(premises) // 2),
             *rng.sample(rules, len(rules) // 2),
@@ -86,7 +86,7 @@ class LeapOfThought:
     def trials(self, seed: int, base_says: BaseSays) -> Iterator[Trial]:
         """Properties, rules, both, and the rules that the base model believes to be wrong."""
         rng = random.Random(seed)
-        premises = _premises(self.test)
+        premises = premises_of(self.test)
         chosen = set(rng.sample(premises, len(premises) // 2))
         far = [
             Question("far", t) for t in rng.sample(self.test_far, min(self.far, len(self.test_far)))
@@ -122,10 +122,6 @@ class LeapOfThought:
             for x in leaps
             if x.rule not in edits and all(bears(p, x) is False for p in edits)
         ]
-
-
-def _premises(leaps: Sequence[Leap]) -> list[Property]:
-    return list(dict.fromkeys(x.premise for x in leaps if x.premise is not None))
 
 
 def _rules(leaps: Sequence[Leap]) -> list[Property]:

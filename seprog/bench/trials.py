@@ -70,7 +70,7 @@ class TrialBench:
     edits: tuple[int, ...] = ()
     generator: GeneratorTraining = field(
         default_factory=lambda: GeneratorTraining(
-            summary=8, steps=600, batch=64, lr=1e-3, keep=1.0, check_every=100
+            summary=8, steps=600, batch=64, lr=1e-3, keep=1.0, check_every=100, patience=3
         )
     )
     gate: GateTraining = field(

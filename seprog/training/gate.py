@@ -257,8 +257,8 @@ def train_gate(
         asked = [atlas_scopes(scenario, rng) for scenario in scenarios(config)]
     if start_from is None:
         with run.phase("learning to find"):
-            loss = learn_to_find(gate, asked, config.seed)
-        run.report(0, retriever_loss=loss)
+            last = learn_to_find(gate, asked, config.seed)
+        run.report(0, retriever_loss=last)
     with run.phase("looking for edits that are alike"):
         mined, found = mine(gate, asked, config, rng)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):

@@ -103,6 +103,15 @@ def _others(leaps: Sequence[Leap], leap: Leap, count: int, rng: random.Random) -
     return found
 
 
+def premises_of(leaps: Sequence[Leap]) -> list[Property]:
+    """Each property once; of two that contradict each other the first, for one alone can hold."""
+    found: dict[str, Property] = {}
+    for leap in leaps:
+        if leap.premise is not None:
+            found.setdefault(leap.premise.claim, leap.premise)
+    return list(found.values())
+
+
 def leap_scopes(
     leaps: Sequence[Leap], edits: int, rng: random.Random, rules: float = 0.3
 ) -> Scopes:
@@ -115,15 +124,17 @@ def leap_scopes(
         rules: Share of the rows whose rule is in the memory as well (0 to 1).
     """
     leaps = [leap for leap in leaps if leap.premise is not None]
-    premises = list(dict.fromkeys(leap.premise for leap in leaps if leap.premise is not None))
+    premises = premises_of(leaps)
     chosen = {p: p.flipped() if rng.random() < 0.5 else p for p in rng.sample(premises, edits)}
-    inside = [leap for leap in leaps if leap.premise in chosen]
+    own = {p.claim: p for p in chosen}
+    inside = [leap for leap in leaps if leap.premise and leap.premise.claim in own]
     told = {leap.rule for leap in rng.sample(inside, int(rules * len(inside)))} - {None}
     known = {
         thing: Edit(stated.statement, id=str(i))
         for i, (thing, stated) in enumerate([*chosen.items(), *((r, r) for r in told if r)])
     }
-    outside = rng.sample([x for x in leaps if x.premise not in chosen], len(inside))
+    others = [x for x in leaps if x.premise and x.premise.claim not in own]
+    outside = rng.sample(others, len(inside))
     by_object: dict[tuple[str, str], list[Property]] = defaultdict(list)
     for premise in chosen:
         by_object[premise.predicate, premise.object].append(premise)
@@ -137,8 +148,9 @@ def leap_scopes(
         near = by_object[leap.premise.predicate, leap.premise.object]
         unclear = {known[p].id for p in near if bears(p, leap) is None}
         unclear |= {known[r].id for r in by_member[leap.member] if r != leap.rule}
-        right = tuple(known[x] for x in (leap.premise, leap.rule) if x in known)
-        if leap.premise not in known:  # of a rule alone, not without knowing more of the class
+        edited = own.get(leap.premise.claim)
+        right = tuple(known[x] for x in (edited, leap.rule) if x in known)
+        if edited is None:  # of a rule alone, not without knowing more of the class
             unclear |= {e.id for e in right}
             right = ()
         stages.append(Stage(leap.phrase, leap.phrase, right, unclear=frozenset(unclear)))
