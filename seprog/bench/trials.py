@@ -26,6 +26,7 @@ from seprog.bench.metrics import Record, score
 from seprog.bench.progress import watch
 from seprog.bench.results import provenance, save
 from seprog.editor import Editor
+from seprog.errors import InputError
 from seprog.gate import ScopeGate
 from seprog.generator import SelfEncoder, VerbatimGenerator
 from seprog.generator.objective import objective_for
@@ -186,7 +187,7 @@ def evaluate(
         The result, as it is written to ``out``.
 
     Raises:
-        InputError: If a method is not known.
+        InputError: If a method is not known, or there is no trial of so many edits.
     """
     require_known(config.methods, METHODS)
     models = task.models(work)
@@ -208,8 +209,7 @@ def evaluate(
         kept = work / f"trials-{sha256(json.dumps(made_by).encode()).hexdigest()[:12]}.json"
         if not kept.exists():
             found: dict[tuple[str, int, str], list[Record]] = defaultdict(list)
-            chosen = task.trials(seed, base_says)
-            trials = [t for t in chosen if not config.edits or t.edits in config.edits]
+            trials = _chosen(list(task.trials(seed, base_says)), config.edits)
             for trial in watch(trials, f"seed {seed}", progress):
                 own = base_says([q.text for q in trial.questions])
                 for record in _answers(trial, own, models, gate, generator, config.methods):
@@ -227,6 +227,18 @@ def evaluate(
     }
     save(result, out, rows, answers)
     return result
+
+
+def _chosen(trials: Sequence[Trial], edits: Sequence[int]) -> list[Trial]:
+    """The trials of so many edits at a time; all if none are named."""
+    sizes = sorted({t.edits for t in trials})
+    if unknown := sorted(set(edits) - set(sizes)):
+        raise InputError(
+            f"Trials of {', '.join(map(str, unknown))} edits at a time came",
+            f"some of {', '.join(map(str, sizes))}",
+            "Give one of these with --edits, or leave it out for all",
+        )
+    return [t for t in trials if not edits or t.edits in edits]
 
 
 def _keep(

@@ -126,6 +126,9 @@ def test_every_method_is_measured(task: CounterFact, tmp_path: Path, one_step: T
         evaluate(task, "counterfact", tmp_path / "work", one_step)["results"] == result["results"]
     )
     assert (tmp_path / "work" / "base" / "model.safetensors").stat().st_mtime_ns == trained
+    none_such = dataclasses.replace(one_step, edits=(2, 7))
+    with pytest.raises(InputError, match=r"Trials of 7 edits at a time came.*some of 2, 8"):
+        evaluate(task, "counterfact", tmp_path / "work", none_such)
 
 
 def test_a_folder_without_counterfact_is_refused(tmp_path: Path) -> None:
