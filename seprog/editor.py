@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -11,14 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float32
 
 from seprog.batching import batches
 from seprog.chat import Message, Query, check_query, merged
 from seprog.errors import InputError, MemoryFileError
-from seprog.gate import Calibration, Overlay, ScopeGate, Shelf, fit_threshold
+from seprog.gate import Calibration, Overlay, ScopeGate, Shelf, Shelves, fit_threshold
 from seprog.generator import PromptGenerator, VerbatimGenerator, load_generator
 from seprog.lm import LanguageModel, load_lm
 from seprog.lm.tokens import check_spelling
@@ -56,8 +53,7 @@ class Editor:
         self.generator = generator or VerbatimGenerator(lm)
         self.memory = memory or Memory(":memory:")
         self.namespace = namespace
-        self._lock = threading.RLock()
-        self._shelves: dict[str, tuple[int, Shelf]] = {}
+        self._shelves = Shelves(gate)
 
     @classmethod
     def from_pretrained(
@@ -436,29 +432,7 @@ class Editor:
 
     def shelf(self, namespace: str | None = None) -> Shelf:
         """The namespace's active edits with their keys; brought up to date with the memory."""
-        name = namespace or self.namespace
-        with self._lock:
-            revision, shelf = self._shelves.get(name) or (0, Shelf())
-            if self.memory.revision() != revision:
-                revision, changed = self.memory.changes(revision, name)
-                shelf.remove([e.id for e in changed if not e.active])
-                if active := [e for e in changed if e.active]:
-                    shelf.add(active, self._keys(active))
-            self._shelves[name] = revision, shelf
-            return shelf
-
-    def _keys(self, edits: Sequence[Edit]) -> Float32[np.ndarray, "edits width"]:
-        """The gate's keys of edits, from the memory or made now and kept there."""
-        stamp = self.gate.fingerprint
-        ids, kept = self.memory.get_keys(stamp, [e.id for e in edits])
-        found = dict(zip(ids, kept, strict=True))
-        if missing := [e for e in edits if e.id not in found]:
-            made = self.gate.keys(missing)
-            with suppress(MemoryFileError):
-                self.memory.put_keys(stamp, [e.id for e in missing], made)
-            rounded = made.astype(np.float16)  # as the memory keeps them
-            found |= {e.id: key for e, key in zip(missing, rounded, strict=True)}
-        return np.stack([found[e.id] for e in edits], dtype=np.float32)
+        return self._shelves.of(self.memory, namespace or self.namespace)
 
     def calibration(self, namespace: str | None = None) -> Calibration:
         """The namespace's own calibration if it has one for this gate, else the gate's."""

@@ -115,18 +115,14 @@ def _consistent(cases: Sequence[Case]) -> list[Case]:
     Flat records don't name it: it is read off full ones in the same words, or, where there are
     none, taken to be the same if the true answer is.
     """
-    named = {_wording(c): c.edits[0].relation for c in cases if c.edits[0].relation}
+    edited = [case.edits[0] for case in cases]
+    named = {edit.wording: edit.relation for edit in edited if edit.relation}
     taken: set[tuple[str, str]] = set()
     found = []
-    for case in cases:
-        edit, wording = case.edits[0], _wording(case)
-        keys = {(edit.subject, named.get(wording, wording)), (edit.subject, edit.truth[0])}
+    for case, edit in zip(cases, edited, strict=True):
+        relation = named.get(edit.wording, edit.wording)
+        keys = {(edit.subject, relation), (edit.subject, edit.truth[0])}
         if not keys & taken:
             found.append(case)
         taken |= keys
     return found
-
-
-def _wording(case: Case) -> str:
-    """The prompt of the edit without its subject."""
-    return case.edits[0].prompt.replace(case.edits[0].subject, "{}", 1)

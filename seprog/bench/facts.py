@@ -81,9 +81,8 @@ def fact_of(case: Case, written: Callable[[str], str] = str, near: tuple[str, ..
     """
     edit = case.edits[0]
     prompts = [edit.prompt, *(a.prompt for a in case.asked if a.kind == "paraphrase")]
-    group = edit.prompt.replace(edit.subject, "{}", 1)
     answer = written(edit.truth[0])
-    return Fact(edit.subject, tuple(dict.fromkeys(prompts)), answer, group, near)
+    return Fact(edit.subject, tuple(dict.fromkeys(prompts)), answer, edit.wording, near)
 
 
 def shared_out(cases: Iterable[Case], sizes: Mapping[str, int]) -> dict[str, list[Case]]:

@@ -35,6 +35,11 @@ class Correction:
     truth: tuple[str, ...] = ()
     relation: str = ""
 
+    @property
+    def wording(self) -> str:
+        """The prompt without its subject."""
+        return self.prompt.replace(self.subject, "{}", 1)
+
 
 @dataclass(frozen=True)
 class Asked:

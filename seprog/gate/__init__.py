@@ -4,6 +4,7 @@ from seprog.gate.calibration import Calibration, fit_threshold, wilson
 from seprog.gate.gate import GateConfig, ScopeGate
 from seprog.gate.glance import Glance, Sighting, fit_glance
 from seprog.gate.shelf import Overlay, Shelf, interleave
+from seprog.gate.shelves import Shelves
 from seprog.gate.words import WordIndex, cue
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Overlay",
     "ScopeGate",
     "Shelf",
+    "Shelves",
     "Sighting",
     "WordIndex",
     "cue",

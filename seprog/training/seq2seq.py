@@ -25,6 +25,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from seprog.batching import batches
 from seprog.data.documents import Document
 from seprog.training.causal import Corpus, FactMeter
 from seprog.training.learner import Learner
@@ -203,10 +204,13 @@ def train_seq2seq(
     reading: list[float] = []
     model.train()
     for step in run.each_step(resumed.step, save):
-        part = sorted(islice(asked, config.batch), key=lambda task: len(task.text))
-        alike = [part[i : i + TOGETHER] for i in range(0, len(part), TOGETHER)]
+        drawn = list(islice(asked, config.batch))
+        alike = [
+            [drawn[i] for i in rows] for rows in batches([len(t.text) for t in drawn], TOGETHER)
+        ]
+        part = [task for group in alike for task in group]
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-            losses = torch.cat([answer_losses(model, tokenizer, tasks) for tasks in alike])
+            losses = torch.cat([answer_losses(model, tokenizer, group) for group in alike])
         lr = config.lr * trapezoid(step, config.steps, 100, config.decay)
         learner.step(losses.mean(), lr)
         meter.update(torch.tensor([t.fact for t in part]), losses.detach())
