@@ -148,7 +148,7 @@ def test_search_take_back_and_undo(person: Person) -> None:
     person.see("#toast button", "Undo").click()
     person.see("#toast", "In force again")
     person.see("#count", "3")
-    assert not person.all(".row-edit.off")
+    WebDriverWait(person.driver, 20).until(lambda _: not person.all(".row-edit.off"))
 
 
 def test_import_names_bad_lines(person: Person) -> None:
