@@ -2,16 +2,22 @@
 
 One-sided split conformal (Vovk et al. 2005; Angelopoulos & Bates 2021, section 1): with n
 out-of-scope queries' *highest* score over the whole memory, the ceil((n + 1)(1 - rate))-th smallest
-is exceeded by a new such query with probability at most ``rate``.
+is exceeded by a new such query with probability at most ``rate``. That is the least threshold;
+where it is low, queries in scope say how much higher one may go.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seprog.errors import InputError
+
+LEAST, LIKELY = 0.2, 0.5
+"""Nothing fires below the first, however clean the queries were, nor below the second unless
+queries in scope call for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +46,22 @@ class Calibration:
 
 
 def fit_threshold(
-    highest: Sequence[float], rate: float, edits: int, gate: str = "", floor: float = 0.5
+    highest: Sequence[float],
+    rate: float,
+    edits: int,
+    gate: str = "",
+    inside: Sequence[float] = (),
 ) -> Calibration:
-    """Fit the threshold.
+    """Fit the threshold: the promise's own or, where that is low, a likely one that costs nothing.
 
     Args:
         highest: Per out-of-scope query, its highest score over the memory (0 to 1).
         rate: Promised rate (0 to 1, exclusive).
         edits: Number of edits in that memory.
         gate: Fingerprint of the gate.
-        floor: Never fire below this probability, however clean the queries were.
+        inside: Per in-scope query, the threshold up to which the right edits fire (0 to 1, 0 if
+            never). Of these no more than about a standard error may be lost by a threshold over
+            ``LEAST`` that the promise does not call for; without them it is ``LIKELY``.
 
     Returns:
         The calibration.
@@ -69,9 +81,23 @@ def fit_threshold(
             "Give more queries, or promise a higher rate with --rate",
         )
     rank = min(math.ceil((len(highest) + 1) * (1 - rate)), len(highest))
-    threshold = max(floor, sorted(highest)[rank - 1])
+    promised = max(LEAST, sorted(highest)[rank - 1])
+    threshold = max(promised, _costs_nothing(promised, sorted(inside)) if inside else LIKELY)
     observed = sum(score > threshold for score in highest) / len(highest)
     return Calibration(threshold, rate, len(highest), edits, observed, gate)
+
+
+def _costs_nothing(least: float, inside: Sequence[float]) -> float:
+    """The highest threshold up to ``LIKELY`` that loses few queries in scope which another keeps.
+
+    Args:
+        least: The other threshold.
+        inside: As ``fit_threshold``, in order.
+    """
+    n = len(inside)
+    lost = bisect_right(inside, least)
+    first = min(math.floor(lost + math.sqrt(max(lost, 1))), n - 1)
+    return min(LIKELY, (math.ceil(inside[first] * 1000) - 1) / 1000)
 
 
 def wilson(successes: float, n: int, z: float = 1.96) -> tuple[float, float]:

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from seprog.errors import FingerprintMismatch, InputError
-from seprog.gate.calibration import Calibration
+from seprog.gate.calibration import LIKELY, Calibration
 from seprog.gate.glance import Glance, Sighting
 from seprog.gate.retriever import Retriever
 from seprog.gate.scorer import PairScorer
@@ -78,7 +78,7 @@ class ScopeGate(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config or GateConfig()
-        self.calibration = calibration or Calibration(0.5, 1.0, 0, 0, 1.0)
+        self.calibration = calibration or Calibration(LIKELY, 1.0, 0, 0, 1.0)
         self.glance = glance or Glance()
         self._encoder = [encoder]
         self.retriever = Retriever(encoder)
@@ -221,7 +221,8 @@ class ScopeGate(nn.Module):
             [edit.statement] * len(others), [o.statement for o in others]
         )
         both = scores.min(dim=1).values.tolist()
-        same = [(o, p) for o, p in zip(others, both, strict=True) if p > self.calibration.threshold]
+        limit = max(self.calibration.threshold, LIKELY)
+        same = [(o, p) for o, p in zip(others, both, strict=True) if p > limit]
         return sorted(same, key=lambda pair: -pair[1])
 
     def highest(

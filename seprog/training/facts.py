@@ -174,8 +174,8 @@ def fact_examples(facts: Sequence[Fact], rng: random.Random) -> Iterator[Example
 def fact_scopes(facts: Sequence[Fact], edits: int, rng: random.Random) -> Scopes:
     """A memory of edited facts; their prompts, what is near and aside, and other facts' prompts.
 
-    Subjects with several facts make up to half of it, for these are the hardest to tell apart: what
-    is asked of one fact is in the scope of no other, and some are asked and not edited.
+    Subjects with several facts make up to a fifth of it, for these are the hardest to tell apart:
+    what is asked of one fact is in the scope of no other, and some are asked and not edited.
 
     Args:
         facts: Of one part.
@@ -191,7 +191,7 @@ def fact_scopes(facts: Sequence[Fact], edits: int, rng: random.Random) -> Scopes
     rest: list[Fact] = []
     for group in own.values():
         away = 0 if rng.random() < 0.7 else 1
-        if len(group) > 1 and len(chosen) + len(group) - away <= count // 2:
+        if len(group) > 1 and len(chosen) + len(group) - away <= count // 5:
             siblings += group[:away]
             chosen += group[away:]
         else:

@@ -27,12 +27,13 @@ from seprog.gate import (
     fit_threshold,
     wilson,
 )
+from seprog.gate.calibration import LEAST
 from seprog.text_encoder import TextEncoder
 from seprog.training.examples import NOISE
 from seprog.training.learner import Learner
 from seprog.training.run import Run, trapezoid
 from seprog.training.scopes import Scopes, Stage, as_edits, atlas_scopes
-from seprog.types import Edit
+from seprog.types import Edit, GateDecision
 
 RATE = 0.005
 """False fires that a gate's own threshold promises in the calibration split's phrasings. It is half
@@ -336,18 +337,23 @@ def calibrate(
     shelf = gate.shelf(edits)
     gate.glance = glance_of(gate, shelf, [*((query, set()) for query in outside), *inside])
     highest = gate.highest(outside, shelf)
-    gate.calibration = fit_threshold(highest, rate, len(edits), gate.fingerprint)
-    decisions = gate.decide([query for query, _ in inside], shelf)
-    hits = [
-        needed <= {e.id for e in d.fired} for (_, needed), d in zip(inside, decisions, strict=True)
-    ]
+    decisions = gate.decide([query for query, _ in inside], shelf, LEAST)
+    held = [_held(d, needed) for (_, needed), d in zip(inside, decisions, strict=True)]
+    gate.calibration = fit_threshold(highest, rate, len(edits), gate.fingerprint, held)
+    threshold = gate.calibration.threshold
     observed = gate.calibration.observed
     return {
-        "threshold": gate.calibration.threshold,
+        "threshold": threshold,
         "false_fire": observed,
         "false_fire_high": wilson(observed * len(outside), len(outside))[1],
-        "fired_rightly": sum(hits) / len(hits),
+        "fired_rightly": sum(score > threshold for score in held) / len(held),
     }
+
+
+def _held(decision: GateDecision, needed: set[str]) -> float:
+    """The threshold up to which every edit needed fires; 0 if not even at the decision's."""
+    scores = [c.probability for c in decision.candidates if c.fired and c.edit.id in needed]
+    return min(scores) if len(scores) == len(needed) else 0.0
 
 
 def glance_of(gate: ScopeGate, shelf: Shelf, asked: Sequence[tuple[str, set[str]]]) -> Glance:
@@ -370,7 +376,7 @@ def glance_of(gate: ScopeGate, shelf: Shelf, asked: Sequence[tuple[str, set[str]
             [text for (text, *_), _ in pairs], [edit.statement for _, edit in pairs]
         )[:, 0].tolist()
         fired = [
-            edit.id in needed and score > 0.5
+            edit.id in needed and score > LEAST
             for ((_, _, needed, _), edit), score in zip(pairs, scores, strict=True)
         ]
         weights.append(fit_glance(found, fired))

@@ -11,28 +11,29 @@ from hypothesis import strategies as st
 
 from seprog.errors import InputError
 from seprog.gate import Calibration, fit_threshold, wilson
+from seprog.gate.calibration import LEAST, LIKELY
 
 RATES = st.sampled_from([0.005, 0.01, 0.05, 0.1, 0.25, 0.5])
 
 
 def draw(seed: int) -> list[float]:
-    """Two to four hundred scores, with ties."""
+    """Two to four hundred scores over one half, with ties."""
     rng = random.Random(seed)
-    return [round(rng.random(), rng.choice((1, 2, 9))) for _ in range(rng.randint(200, 400))]
+    digits = rng.choice((1, 2, 9))
+    return [0.5 + round(rng.random() / 2, digits) for _ in range(rng.randint(200, 400))]
 
 
 SCORES = st.integers(0, 2**32).map(draw)
 
 
 @settings(max_examples=30)
-@given(SCORES, RATES, st.floats(0, 0.9))
+@given(SCORES, RATES, SCORES)
 def test_no_more_of_the_queries_fire_than_promised(
-    highest: list[float], rate: float, floor: float
+    highest: list[float], rate: float, inside: list[float]
 ) -> None:
-    fitted = fit_threshold(highest, rate, edits=7, gate="g", floor=floor)
+    fitted = fit_threshold(highest, rate, edits=7, gate="g", inside=inside)
     assert fitted.observed == sum(s > fitted.threshold for s in highest) / len(highest)
     assert fitted.observed <= rate
-    assert fitted.threshold >= floor
     assert (fitted.rate, fitted.queries, fitted.edits, fitted.gate) == (rate, len(highest), 7, "g")
 
 
@@ -41,7 +42,7 @@ def test_no_more_of_the_queries_fire_than_promised(
 def test_the_threshold_is_no_higher_than_the_promise_needs(
     highest: list[float], rate: float
 ) -> None:
-    fitted = fit_threshold(highest, rate, edits=1, floor=0.0)
+    fitted = fit_threshold(highest, rate, edits=1)
     at_least = sum(s >= fitted.threshold for s in highest)
     assert at_least >= math.floor((len(highest) + 1) * rate)
 
@@ -54,8 +55,8 @@ def test_a_stricter_promise_never_lowers_the_threshold(highest: list[float]) -> 
 
 
 def test_a_new_query_fires_as_rarely_as_promised() -> None:
-    scores = [i / 99 for i in range(99)]
-    fitted = fit_threshold(scores, 0.1, edits=1, floor=0.0)
+    scores = [0.5 + i / 200 for i in range(99)]
+    fitted = fit_threshold(scores, 0.1, edits=1)
     assert fitted.threshold == scores[89]  # the 90th of 99: a hundredth one exceeds it 1 in 10
 
 
@@ -64,6 +65,27 @@ def test_too_few_queries_are_refused(rate: float, needed: int) -> None:
     with pytest.raises(InputError, match=f"at least {needed}"):
         fit_threshold([0.1] * (needed - 1), rate, edits=1)
     assert fit_threshold([0.1] * needed, rate, edits=1).threshold == 0.5
+
+
+@settings(max_examples=30)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=200), st.floats(0, 0.4))
+def test_where_the_promise_is_cheap_queries_in_scope_decide(
+    inside: list[float], outside: float
+) -> None:
+    fitted = fit_threshold([outside] * 99, 0.01, edits=1, inside=inside)
+    least = max(LEAST, outside)
+    fires = sum(s > fitted.threshold for s in inside)
+    could = sum(s > least for s in inside)
+    lost = len(inside) - could
+    assert least <= fitted.threshold <= LIKELY
+    assert could - fires <= math.sqrt(max(lost, 1))
+
+
+def test_a_threshold_stays_as_high_as_it_can() -> None:
+    low, high = ([p] * 20 + [0.9] * 80 for p in (0.3, 0.45))
+    assert fit_threshold([0.0] * 99, 0.01, 1, inside=low).threshold == 0.299
+    assert fit_threshold([0.0] * 99, 0.01, 1, inside=high).threshold == 0.449
+    assert fit_threshold([0.0] * 99, 0.01, 1, inside=[0.3] + [0.9] * 99).threshold == LIKELY
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, 2.0, math.nan])
