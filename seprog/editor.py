@@ -227,7 +227,7 @@ class Editor:
         decisions = (
             self.explain_many(queries, namespace, threshold)
             if edits
-            else [GateDecision(q, 1.0) for q in queries]
+            else [GateDecision(q) for q in queries]
         )
         texts = self.answer(decisions, max_new_tokens, batch, **options)
         seconds = (time.perf_counter() - start) / max(1, len(queries))
@@ -298,7 +298,7 @@ class Editor:
         query = Query.conversation(self.lm.tokenizer, messages)
         asked = query.judged[0]
         check_query(asked)
-        decision = GateDecision(asked, 1.0)
+        decision = GateDecision(asked)
         if edits:
             [decision] = self.decide([query], namespace, threshold)
         [prefix] = self.prefixes([decision])

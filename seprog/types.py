@@ -160,12 +160,12 @@ class GateDecision:
 
     Args:
         query: The text that was judged.
-        threshold: Probability from which an edit fires.
+        threshold: Probability from which an edit fires; at 1, nothing does.
         candidates: Everything that was scored, most likely first.
     """
 
     query: str
-    threshold: float
+    threshold: float = 1.0
     candidates: tuple[Candidate, ...] = ()
 
     @staticmethod

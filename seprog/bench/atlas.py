@@ -253,7 +253,7 @@ class _Bench:
         return found
 
     def _base(self, prompts: Sequence[str]) -> list[str]:
-        nothing = [GateDecision(p, 1.0) for p in prompts]
+        nothing = [GateDecision(p) for p in prompts]
         return self.editor.answer(nothing, LONGEST_ANSWER)
 
     def records(self, method: str, when: str) -> list[Record]:

@@ -82,7 +82,7 @@ class SeprogLM(HFLM):  # type: ignore[misc]
         for start in range(0, len(texts), 64):
             part = texts[start : start + 64]
             decided |= zip(part, self.editor.explain_many(part), strict=True)
-        return [decided.get(c or "", GateDecision(c or "", 1.0)) for c in contexts]
+        return [decided.get(c or "", GateDecision(c or "")) for c in contexts]
 
     def _loglikelihood_tokens(
         self,

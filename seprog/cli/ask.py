@@ -76,7 +76,7 @@ def ask(
     editor = common.open_editor(path, model, generator, gate, namespace, device)
     if stream:
         for query in asked:
-            decision = GateDecision(query, 1.0)
+            decision = GateDecision(query)
             if edits:
                 [decision] = editor.explain_many([query], threshold=threshold)
             _stream(editor, decision, max_new_tokens, len(asked) > 1)

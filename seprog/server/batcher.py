@@ -286,7 +286,7 @@ class Batcher:
                 decisions = (
                     self.editor.decide(queries, namespace, threshold)
                     if edits
-                    else [GateDecision(query.judged[0], 1.0) for query in queries]
+                    else [GateDecision(query.judged[0]) for query in queries]
                 )
                 prefixes = self.editor.prefixes(decisions)
             except Exception as error:

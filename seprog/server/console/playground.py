@@ -46,7 +46,7 @@ async def ask(request: Request, service: Served, caller: Asking, query: Question
 
     def work() -> tuple[GateDecision, list[str]]:
         [decision] = editor.explain_many([query], name)
-        return decision, answers(editor, [GateDecision(query, 1.0), decision])
+        return decision, answers(editor, [GateDecision(query), decision])
 
     decision, (before, after) = await service.call(work)
     service.judged([decision])
