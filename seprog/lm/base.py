@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from seprog.lm.attach import Positions
-from seprog.lm.rowwise import Cancelled, OnPiece, RowOptions, Written
+from seprog.lm.rowwise import Cancelled, OnEnd, OnPiece, RowOptions, Written
 from seprog.lm.tokens import Tokens
 from seprog.types import Prefix, PrefixBatch, PrefixSpec
 
@@ -117,6 +117,7 @@ class LanguageModel(Protocol):
         bos: bool | Sequence[bool] = True,
         on_piece: OnPiece | None = None,
         cancelled: Cancelled | None = None,
+        on_end: OnEnd | None = None,
     ) -> list[Written]:
         """Continuations of unrelated texts, each with its own options and its own end."""
 

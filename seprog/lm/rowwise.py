@@ -91,6 +91,8 @@ OnPiece = Callable[[int, str], None]
 """Called with a row and a piece of its text."""
 Cancelled = Callable[[int], bool]
 """Whether a row is wanted no longer."""
+OnEnd = Callable[[int, Written], None]
+"""Called with a row and all of it as soon as it has come to its end."""
 
 
 class RowWriter(LogitsProcessor):
@@ -102,6 +104,7 @@ class RowWriter(LogitsProcessor):
         ends: Tokens that end a text.
         on_piece: Told each piece of text as soon as it is certain.
         cancelled: Asked before each token.
+        on_end: Told each row that is done, the others being written still.
     """
 
     def __init__(
@@ -111,9 +114,11 @@ class RowWriter(LogitsProcessor):
         ends: Collection[int],
         on_piece: OnPiece | None = None,
         cancelled: Cancelled | None = None,
+        on_end: OnEnd | None = None,
     ) -> None:
         self._tokens, self._rows, self._ends = tokens, rows, frozenset(ends)
         self._on_piece, self._cancelled = on_piece, cancelled or (lambda row: False)
+        self._on_end = on_end or (lambda row, written: None)
         self._pieces = [Pieces(tokens.decode, row.stop) for row in rows]
         self._sources = [_source(row.seed) if row.temperature else None for row in rows]
         self._open = set(range(len(rows)))
@@ -161,6 +166,7 @@ class RowWriter(LogitsProcessor):
         if self._on_piece is not None and (piece := self._pieces[row].end()):
             self._on_piece(row, piece)
         self._open.discard(row)
+        self._on_end(row, done)
 
 
 class RowEnds(StoppingCriteria):

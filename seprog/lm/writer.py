@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seprog.lm.injection import inject
 from seprog.lm.prefixed import Ids, Prefixed
-from seprog.lm.rowwise import Cancelled, OnPiece, RowEnds, RowOptions, RowWriter, Written
+from seprog.lm.rowwise import Cancelled, OnEnd, OnPiece, RowEnds, RowOptions, RowWriter, Written
 from seprog.lm.tokens import StopAtText, TextStream, cut
 from seprog.types import Prefix, PrefixBatch
 
@@ -120,6 +120,7 @@ class Writer(Prefixed):
         bos: bool | Sequence[bool] = True,
         on_piece: OnPiece | None = None,
         cancelled: Cancelled | None = None,
+        on_end: OnEnd | None = None,
     ) -> list[Written]:
         """Continue unrelated texts together, each with its own options and its own end.
 
@@ -131,6 +132,7 @@ class Writer(Prefixed):
             on_piece: Called with row and text while the model writes; the pieces of a row joined
                 are its text.
             cancelled: Asked for each row before each token; a row that is wanted no longer ends.
+            on_end: Called with row and result as soon as a row is done; the longest may take on.
 
         Returns:
             What was written, one per text.
@@ -142,7 +144,7 @@ class Writer(Prefixed):
         ids, mask = self.tokens.pad(self.tokens.encode(texts, bos), self.device)
         stops = self.model.generation_config.eos_token_id
         ends = [stops] if isinstance(stops, int) else list(stops or [])
-        writer = RowWriter(self.tokens, rows, ends, on_piece, cancelled)
+        writer = RowWriter(self.tokens, rows, ends, on_piece, cancelled, on_end)
         self.generate_ids(
             ids,
             mask,

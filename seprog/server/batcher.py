@@ -371,15 +371,15 @@ class Batcher:
                 bos=[row.bos for row in rows],
                 on_piece=on_piece if any(row.job.stream for row in rows) else None,
                 cancelled=lambda i: rows[i].job.cancelled,
+                on_end=lambda i, result: self._note(rows[i], result),
             )
         except Exception as error:
             for job in dict.fromkeys(row.job for row in rows):
-                job.cancelled = True
-                job.tell(Failed(error))
+                if len(job.written) < job.answers:
+                    job.cancelled = True
+                    job.tell(Failed(error))
             return
         seconds, tokens = time.perf_counter() - start, sum(len(w.ids) for w in written)
-        for row, result in zip(rows, written, strict=True):
-            self._note(row, result)
         self._on_batch(Batch(len(rows), tokens, seconds))
 
     @staticmethod

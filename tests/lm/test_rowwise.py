@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from seprog.errors import InputError
-from seprog.lm import CausalLM, RowOptions
+from seprog.lm import CausalLM, RowOptions, Written
 from tests.conftest import make_model, make_tokenizer
 
 
@@ -52,6 +52,21 @@ def test_pieces_joined_are_the_text_and_hold_no_stop_text(lm: CausalLM) -> None:
     assert first.finish == "stop"
     assert "".join(pieces[0]) == first.text
     assert "".join(pieces[1]) == second.text
+
+
+def test_rows_are_given_as_soon_as_they_are_done(lm: CausalLM) -> None:
+    ended: list[tuple[int, Written, int]] = []
+    pieces: list[str] = []
+    written = lm.write(
+        ["The capital", "x"],
+        [RowOptions(20), RowOptions(2)],
+        on_piece=lambda i, piece: pieces.append(piece) if i == 0 else None,
+        on_end=lambda i, result: ended.append((i, result, len(pieces))),
+    )
+    (first, short, early), (last, long, late) = ended
+    assert (first, last) == (1, 0)
+    assert [long, short] == written
+    assert early < late
 
 
 def test_a_cancelled_row_ends_and_the_others_go_on(lm: CausalLM) -> None:

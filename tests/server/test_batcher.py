@@ -112,6 +112,30 @@ def test_requests_that_wait_run_as_one_batch_and_answer_as_if_alone(
     assert texts[2:4] == [texts[2]] * 2
 
 
+def test_a_short_answer_does_not_wait_for_a_long_one_in_its_batch(
+    start: Callable[..., Batcher],
+) -> None:
+    over: list[str] = []
+    batcher = start(on_batch=lambda batch: over.append(f"batch of {batch.rows}"))
+    release = hold(batcher)
+    pieces = Told(rows=[RowOptions(30)], stream=True)
+    short, long = Told(rows=[RowOptions(1)]), Told(rows=[RowOptions(30)])
+    for name, told in (("long", long), ("short", short), ("pieces", pieces)):
+        tell = told.job.tell
+
+        def note(event: Event, name: str = name, tell: Callable[[Event], None] = tell) -> None:
+            over.extend([name] if isinstance(event, Finished) else [])
+            tell(event)
+
+        told.job.tell = note
+        batcher.submit(told.job)
+    release.set()
+    assert [len(t.result().written[0].ids) for t in (short, long)] == [1, 30]
+    pieces.result()
+    settle(batcher)
+    assert over == ["short", "long", "pieces", "batch of 3"]
+
+
 def test_events_come_in_order(start: Callable[..., Batcher]) -> None:
     told = Told(rows=[RowOptions(6)] * 2, stream=True)
     start().submit(told.job)
