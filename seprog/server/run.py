@@ -12,6 +12,10 @@ from seprog.server.app import create_app
 from seprog.server.settings import Settings
 from seprog.server.telemetry import log_to_stderr
 
+SHAPES_KEPT = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+"""What torch and oneDNN keep for each shape that a layer met, up to 1,024 of them each and more
+than a gigabyte; a server meets new shapes all the time."""
+
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then what has begun is ended first.
@@ -20,6 +24,8 @@ def run(settings: Settings) -> None:
         InputError: Keys are asked for, and there is none.
         MemoryFileError: The memory cannot be opened.
     """
+    for cache in SHAPES_KEPT:
+        os.environ.setdefault(cache, "64")
     app = create_app(settings)
     if settings.auth and not app.state.service.keys.all():
         raise InputError(
@@ -29,9 +35,6 @@ def run(settings: Settings) -> None:
             "or, on your own machine, add --no-auth",
         )
     log_to_stderr(settings.log_level)
-    # oneDNN keeps what it compiled for each shape that it met, up to 1,024 of them and a gigabyte;
-    # a server meets new ones all the time.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     config = uvicorn.Config(
         app,
         host=settings.host,
