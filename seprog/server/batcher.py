@@ -1,7 +1,8 @@
 """Requests that arrive together are decided and written together.
 
 One thread owns the model. It takes what waits, lets the gate decide about all of it at once, and
-writes as many answers side by side as fit; each with its own prefix, options and end.
+about what came meanwhile, and writes as many answers side by side as fit; each with its own prefix,
+options and end.
 """
 
 from __future__ import annotations
@@ -241,7 +242,7 @@ class Batcher:
                 log.exception("a turn of the batcher failed")
 
     def _turn(self) -> None:
-        jobs, calls = self._take()
+        jobs, calls = _taken(self._arrived, self._jobs), _taken(self._arrived, self._calls)
         if not (jobs or calls or self._ready):
             self._more = False  # before: it may be woken meanwhile
             if self._idle():
@@ -249,7 +250,10 @@ class Batcher:
             return
         for work, future in calls:
             _settle(work, future)
-        self._decide([job for job in jobs if not job.cancelled])
+        while jobs:
+            self._decide([job for job in jobs if not job.cancelled])
+            full = len(self._ready) >= self._most
+            jobs = [] if full else _taken(self._arrived, self._jobs)  # what came meanwhile
         if rows := self._fitting():
             self._write(rows)
 
@@ -267,13 +271,6 @@ class Batcher:
         if self._jobs and not (self._calls or self._closed):
             time.sleep(self._window)
         return True
-
-    def _take(self) -> tuple[list[Job], list[tuple[Callable[[], Any], Future[Any]]]]:
-        with self._arrived:
-            jobs, calls = list(self._jobs), list(self._calls)
-            self._jobs.clear()
-            self._calls.clear()
-        return jobs, calls
 
     def _decide(self, jobs: Sequence[Job]) -> None:
         """Let the gate decide, the jobs of a namespace together, and make rows of them."""
@@ -388,6 +385,14 @@ class Batcher:
         job.written[row.index] = result
         if len(job.written) == job.answers:
             job.tell(Finished(tuple(job.written[i] for i in range(job.answers))))
+
+
+def _taken(lock: threading.Condition, queue: deque[T]) -> list[T]:
+    """Everything in a queue, which is empty then."""
+    with lock:
+        found = list(queue)
+        queue.clear()
+    return found
 
 
 def _settle(work: Callable[[], Any], future: Future[Any]) -> None:

@@ -112,6 +112,27 @@ def test_requests_that_wait_run_as_one_batch_and_answer_as_if_alone(
     assert texts[2:4] == [texts[2]] * 2
 
 
+def test_what_comes_while_the_gate_decides_is_written_in_the_same_batch(
+    start: Callable[..., Batcher], editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    batcher = start(on_batch=lambda batch: sizes.append(batch.rows), most=3)
+    jobs = [Told() for _ in range(5)]
+    later, decide = iter(jobs[1:]), editor.decide
+
+    def slowly(*given: Any) -> Any:
+        if (told := next(later, None)) is not None:
+            batcher.submit(told.job)
+        return decide(*given)
+
+    monkeypatch.setattr(editor, "decide", slowly)
+    batcher.submit(jobs[0].job)
+    for told in jobs:
+        told.result()
+    settle(batcher)
+    assert sizes == [3, 2]
+
+
 def test_a_short_answer_does_not_wait_for_a_long_one_in_its_batch(
     start: Callable[..., Batcher],
 ) -> None:
