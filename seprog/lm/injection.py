@@ -149,6 +149,7 @@ class _Injection:
         self._repeated: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self._times: dict[int, int] = {}
         self._rooms: dict[int, _Room] = {}
+        self._mask: tuple[tuple[Any, ...], Tensor | None, Tensor] | None = None
 
     def factor(self, batch: int) -> int:
         """How many rows of the running batch stand for one declared row (beams, samples)."""
@@ -216,6 +217,23 @@ class _Injection:
             room = _Room(keys, values)
         self._rooms[site] = room
         return room.both()
+
+    def mask(self, mask: Tensor | None, factor: int, device: torch.device, *how: Any) -> Tensor:
+        """The rows' mask with columns for the prefix; sites that share a mask share this, too.
+
+        Args:
+            mask: Of the running batch, or ``None``.
+            factor: Rows of the running batch per declared row.
+            device: Where the model runs.
+            *how: What ``_extend_mask`` takes behind the two masks.
+        """
+        given = (factor, device, *how)
+        if self._mask is None or self._mask[0] != given or self._mask[1] is not mask:
+            rows, prefix_mask = self.rows(factor, device)
+            several = mask is not None and mask.shape[0] > 1 and not self.everywhere
+            own = mask.index_select(0, rows) if mask is not None and several else mask
+            self._mask = given, mask, _extend_mask(own, prefix_mask, *how)
+        return self._mask[2]
 
 
 _INJECTION: ContextVar[_Injection | None] = ContextVar("seprog_injection", default=None)
@@ -402,14 +420,13 @@ def _attend_with_prefix(
     if not state.everywhere:  # otherwise every row would be thrown away
         out, weights = base(module, query, key, value, mask, **kwargs)
         query = query.index_select(0, rows)
-        if mask is not None and mask.shape[0] > 1:
-            mask = mask.index_select(0, rows)
     if kwargs.get("position_bias") is not None:
         source = state.sites.biases[site]
         bias = _extend_bias(kwargs["position_bias"], rows, source, length, kv_time)
         kwargs = kwargs | {"position_bias": bias}
     window, causal = _window(module, kwargs), _causal(module, kwargs)
-    mask = _extend_mask(mask, prefix_mask, query, kv_time, window, causal, additive)
+    how = (query.shape[2], kv_time, window, causal, additive)
+    mask = state.mask(mask, factor, query.device, *how)
     edited, edited_weights = base(module, query, keys, values, mask, **kwargs)
     if out is None:
         return edited, None if edited_weights is None else edited_weights[..., length:]
@@ -430,7 +447,7 @@ def _causal(module: nn.Module, kwargs: dict[str, Any]) -> bool:
 def _extend_mask(
     mask: Shaped[Tensor, "mask_rows mask_heads time kv_time"] | None,
     prefix_mask: Bool[Tensor, "rows prefix"],
-    query: Float[Tensor, "rows heads time head_dim"],
+    time: int,
     kv_time: int,
     window: int | None,
     causal: bool,
@@ -442,7 +459,7 @@ def _extend_mask(
         mask: ``(rows or 1, 1 or heads, time, kv_time)``, boolean (true: visible) or additive.
             ``None`` means what it means to the model: causal, or everything for one position.
         prefix_mask: Which virtual tokens are real.
-        query: Queries of the rows.
+        time: Positions that ask.
         kv_time: Positions that are attended to, without the prefix.
         window: Sliding window of the site, used only where ``mask`` is ``None``.
         causal: Whether the site is causal, used only where ``mask`` is ``None``.
@@ -452,9 +469,8 @@ def _extend_mask(
     Returns:
         ``(rows, 1 or heads, time, prefix + kv_time)`` of the dtype of ``mask``, or boolean.
     """
-    rows, time = query.shape[0], query.shape[2]
     if mask is None:
-        mask = torch.ones(time, kv_time, dtype=torch.bool, device=query.device)
+        mask = torch.ones(time, kv_time, dtype=torch.bool, device=prefix_mask.device)
         if causal and time > 1:  # no mask is left out unless both start at position 0
             mask = mask.tril()
             if window is not None:
@@ -467,7 +483,7 @@ def _extend_mask(
     if mask.dtype != torch.bool:
         hidden = torch.finfo(mask.dtype).min
         front = torch.zeros_like(front, dtype=mask.dtype).masked_fill(~front, hidden)
-    return torch.cat([front, mask.expand(rows, -1, -1, -1)], dim=-1)
+    return torch.cat([front, mask.expand(len(prefix_mask), -1, -1, -1)], dim=-1)
 
 
 def _extend_bias(

@@ -145,12 +145,11 @@ def test_the_order_of_joined_prefixes_makes_no_difference_to_rotary_models(name:
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.float32])
 def test_the_mask_is_extended_in_front(dtype: torch.dtype) -> None:
-    query = torch.zeros(2, 4, 3, 8)
     prefix = torch.tensor([[False, True], [True, True]])
     visible = torch.rand(1, 1, 3, 5) > 0.5
     hidden = torch.finfo(torch.float32).min
     mask = visible if dtype == torch.bool else torch.zeros(1, 1, 3, 5).masked_fill(~visible, hidden)
-    extended = _extend_mask(mask, prefix, query, 5, None, True)
+    extended = _extend_mask(mask, prefix, 3, 5, None, True)
     assert extended.dtype == dtype and extended.shape == (2, 1, 3, 7)
     seen = extended if dtype == torch.bool else extended == 0
     assert torch.equal(seen[..., 2:], visible.expand(2, -1, -1, -1))
@@ -159,8 +158,8 @@ def test_the_mask_is_extended_in_front(dtype: torch.dtype) -> None:
 
 def test_a_missing_mask_is_built() -> None:
     def built(time: int, kv_time: int, window: int | None, causal: bool) -> list[list[int]]:
-        query, one = torch.zeros(1, 1, time, 8), torch.ones(1, 1, dtype=torch.bool)
-        return _extend_mask(None, one, query, kv_time, window, causal)[0, 0].int().tolist()
+        one = torch.ones(1, 1, dtype=torch.bool)
+        return _extend_mask(None, one, time, kv_time, window, causal)[0, 0].int().tolist()
 
     assert built(3, 3, None, True) == [[1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
     assert built(3, 3, 2, True) == [[1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 1, 1]]
