@@ -27,6 +27,10 @@ T = TypeVar("T")
 log: Any = structlog.get_logger()
 
 
+WINDOWS = 4
+"""How long a request waits for company at most, in times that it waits for the first."""
+
+
 class Busy(Exception):
     """So many requests wait that no more are taken."""
 
@@ -157,7 +161,8 @@ class Batcher:
         editor: With a model that writes, for ``submit``; any, for ``call``.
         most: Answers written side by side.
         waiting: Requests that may wait.
-        window: Seconds that a request waits for company when nothing else goes on.
+        window: Seconds that a request waits for company when nothing else goes on; again, up to
+            ``WINDOWS`` times, while some comes.
         on_batch: Told of each batch.
         idle: Something short to do with the model while nothing waits; says whether there is more.
     """
@@ -269,8 +274,16 @@ class Batcher:
             if not (self._jobs or self._calls):
                 return False
         if self._jobs and not (self._calls or self._closed):
-            time.sleep(self._window)
+            self._gather()
         return True
+
+    def _gather(self) -> None:
+        """Wait for company, and on while more comes: those whose answers ended together."""
+        for _ in range(WINDOWS):
+            before = len(self._jobs)
+            time.sleep(self._window)
+            if not before < len(self._jobs) < self._most:
+                return
 
     def _decide(self, jobs: Sequence[Job]) -> None:
         """Let the gate decide, the jobs of a namespace together, and make rows of them."""
