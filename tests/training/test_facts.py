@@ -105,11 +105,15 @@ def test_examples_for_a_generator() -> None:
 
 
 def test_what_is_asked_of_one_fact_is_in_the_scope_of_no_other_on_its_subject() -> None:
-    work = [Fact(f.subject, (f"The work of {f.subject} is",), f.answer, "work") for f in FACTS[:2]]
-    facts, asked = [*FACTS, *work], set()
-    for seed in range(20):
-        scopes = fact_scopes(facts, 4, random.Random(seed))
-        assert len(scopes.edits) == 4
+    people, asked = [f"Person {i:02}" for i in range(20)], set()
+    facts = [
+        Fact(who, (f"The {what} of {who} is",), f"{what}{i % 5}", what)
+        for i, who in enumerate(people)
+        for what in ("home", "work")
+    ]
+    for seed in range(5):
+        scopes = fact_scopes(facts, 20, random.Random(seed))
+        assert len(scopes.edits) == 20
         edits = {e.statement.rsplit(" ", 1)[0]: e for e in scopes.edits}
         for stage in (s for s in scopes.stages if not s.told):
             [*fact] = [f for f in facts if stage.text in f.prompts]
