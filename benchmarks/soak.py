@@ -204,8 +204,7 @@ def _summary(report: Report, minutes: float, clients: int) -> dict[str, Any]:
         sum(size for _, size in part) / len(part) / 2**20
         for part in (report.rss[third : 2 * third], report.rss[2 * third :])
     )
-    start = report.rss[0][0]
-    by_minute = {int((when - start) // 60): size / 2**20 for when, size in report.rss}
+    by_minute = {int(when // 60): size / 2**20 for when, size in report.rss}
     return {
         "config": {"dataset": "soak", "minutes": minutes, "clients": clients},
         **provenance(),

@@ -24,11 +24,12 @@ from itertools import cycle, pairwise
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from seprog.errors import FingerprintMismatch, InputError, ModelError
+from seprog.lm.masks import extend_bias, extend_mask
 from seprog.types import PrefixBatch, PrefixSpec
 
 BASES = ("sdpa", "eager")
@@ -225,14 +226,14 @@ class _Injection:
             mask: Of the running batch, or ``None``.
             factor: Rows of the running batch per declared row.
             device: Where the model runs.
-            *how: What ``_extend_mask`` takes behind the two masks.
+            *how: What ``extend_mask`` takes behind the two masks.
         """
         given = (factor, device, *how)
         if self._mask is None or self._mask[0] != given or self._mask[1] is not mask:
             rows, prefix_mask = self.rows(factor, device)
             several = mask is not None and mask.shape[0] > 1 and not self.everywhere
             own = mask.index_select(0, rows) if mask is not None and several else mask
-            self._mask = given, mask, _extend_mask(own, prefix_mask, *how)
+            self._mask = given, mask, extend_mask(own, prefix_mask, *how)
         return self._mask[2]
 
 
@@ -422,7 +423,7 @@ def _attend_with_prefix(
         query = query.index_select(0, rows)
     if kwargs.get("position_bias") is not None:
         source = state.sites.biases[site]
-        bias = _extend_bias(kwargs["position_bias"], rows, source, length, kv_time)
+        bias = extend_bias(kwargs["position_bias"], rows, source, length, kv_time)
         kwargs = kwargs | {"position_bias": bias}
     window, causal = _window(module, kwargs), _causal(module, kwargs)
     how = (query.shape[2], kv_time, window, causal, additive)
@@ -442,72 +443,3 @@ def _window(module: nn.Module, kwargs: dict[str, Any]) -> int | None:
 def _causal(module: nn.Module, kwargs: dict[str, Any]) -> bool:
     given = kwargs.get("is_causal")
     return bool(getattr(module, "is_causal", True) if given is None else given)
-
-
-def _extend_mask(
-    mask: Shaped[Tensor, "mask_rows mask_heads time kv_time"] | None,
-    prefix_mask: Bool[Tensor, "rows prefix"],
-    time: int,
-    kv_time: int,
-    window: int | None,
-    causal: bool,
-    additive: torch.dtype | None = None,
-) -> Shaped[Tensor, "rows mask_heads time total"]:
-    """The mask with columns for the prefix in front, which every query position sees.
-
-    Args:
-        mask: ``(rows or 1, 1 or heads, time, kv_time)``, boolean (true: visible) or additive.
-            ``None`` means what it means to the model: causal, or everything for one position.
-        prefix_mask: Which virtual tokens are real.
-        time: Positions that ask.
-        kv_time: Positions that are attended to, without the prefix.
-        window: Sliding window of the site, used only where ``mask`` is ``None``.
-        causal: Whether the site is causal, used only where ``mask`` is ``None``.
-        additive: Type of a mask that is made here and has to be added to the scores; ``None``:
-            it may be boolean.
-
-    Returns:
-        ``(rows, 1 or heads, time, prefix + kv_time)`` of the dtype of ``mask``, or boolean.
-    """
-    if mask is None:
-        mask = torch.ones(time, kv_time, dtype=torch.bool, device=prefix_mask.device)
-        if causal and time > 1:  # no mask is left out unless both start at position 0
-            mask = mask.tril()
-            if window is not None:
-                mask = mask.triu(1 - window)
-        mask = mask[None, None]
-        if additive is not None:
-            hidden = torch.finfo(additive).min
-            mask = torch.zeros_like(mask, dtype=additive).masked_fill(~mask, hidden)
-    front = prefix_mask[:, None, None, :].expand(-1, mask.shape[1], time, -1)
-    if mask.dtype != torch.bool:
-        hidden = torch.finfo(mask.dtype).min
-        front = torch.zeros_like(front, dtype=mask.dtype).masked_fill(~front, hidden)
-    return torch.cat([front, mask.expand(len(prefix_mask), -1, -1, -1)], dim=-1)
-
-
-def _extend_bias(
-    bias: Float[Tensor, "bias_rows heads time kv_time"],
-    rows: Int[Tensor, " rows"],
-    source: Any,
-    length: int,
-    kv_time: int,
-) -> Float[Tensor, "rows_or_1 heads time total"]:
-    """The bias with columns for the prefix in front, which stands right before position 0.
-
-    Args:
-        bias: Of the batch.
-        rows: The rows that have a prefix.
-        source: What makes biases of distances at this site; ``None``: there is none, as where a
-            decoder looks at its encoder.
-        length: Virtual tokens.
-        kv_time: Positions that are attended to, without the prefix.
-    """
-    if bias.shape[0] > 1:
-        bias = bias.index_select(0, rows)
-    heads, time, past = bias.shape[1], bias.shape[2], kv_time - bias.shape[2]
-    if source is None:
-        front = bias.new_zeros(1, heads, time, length)
-    else:
-        front = source.compute_bias(time, length, bias.device, past_seen_tokens=length + past)
-    return torch.cat([front.to(bias.dtype).expand(bias.shape[0], -1, -1, -1), bias], dim=-1)

@@ -104,7 +104,7 @@ class RowWriter(LogitsProcessor):
         ends: Tokens that end a text.
         on_piece: Told each piece of text as soon as it is certain.
         cancelled: Asked before each token.
-        on_end: Told each row that is done, the others being written still.
+        on_end: Told each row as soon as it is done, while others are written.
     """
 
     def __init__(

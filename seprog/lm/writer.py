@@ -132,7 +132,7 @@ class Writer(Prefixed):
             on_piece: Called with row and text while the model writes; the pieces of a row joined
                 are its text.
             cancelled: Asked for each row before each token; a row that is wanted no longer ends.
-            on_end: Called with row and result as soon as a row is done; the longest may take on.
+            on_end: Called with row and result as soon as a row is done, while others are written.
 
         Returns:
             What was written, one per text.

@@ -13,7 +13,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, DynamicCach
 
 from seprog.errors import FingerprintMismatch, InputError
 from seprog.lm import CausalLM
-from seprog.lm.injection import _extend_mask, _Room, capture, inject
+from seprog.lm.injection import _Room, capture, inject
+from seprog.lm.masks import extend_mask
 from seprog.types import Prefix, PrefixBatch
 from tests.lm.families import build, untouched
 from tests.lm.helpers import batch, close, ids, load, random_prefix
@@ -149,7 +150,7 @@ def test_the_mask_is_extended_in_front(dtype: torch.dtype) -> None:
     visible = torch.rand(1, 1, 3, 5) > 0.5
     hidden = torch.finfo(torch.float32).min
     mask = visible if dtype == torch.bool else torch.zeros(1, 1, 3, 5).masked_fill(~visible, hidden)
-    extended = _extend_mask(mask, prefix, 3, 5, None, True)
+    extended = extend_mask(mask, prefix, 3, 5, None, True)
     assert extended.dtype == dtype and extended.shape == (2, 1, 3, 7)
     seen = extended if dtype == torch.bool else extended == 0
     assert torch.equal(seen[..., 2:], visible.expand(2, -1, -1, -1))
@@ -159,7 +160,7 @@ def test_the_mask_is_extended_in_front(dtype: torch.dtype) -> None:
 def test_a_missing_mask_is_built() -> None:
     def built(time: int, kv_time: int, window: int | None, causal: bool) -> list[list[int]]:
         one = torch.ones(1, 1, dtype=torch.bool)
-        return _extend_mask(None, one, time, kv_time, window, causal)[0, 0].int().tolist()
+        return extend_mask(None, one, time, kv_time, window, causal)[0, 0].int().tolist()
 
     assert built(3, 3, None, True) == [[1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
     assert built(3, 3, 2, True) == [[1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 1, 1]]
