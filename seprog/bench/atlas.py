@@ -75,7 +75,7 @@ def evaluate(
                 found[name] += bench.records(name, when)
             results += entries(name, size, found[name], costs[name])
             records += found[name]
-    return written(edits, methods, seed, results, records, out, answers)
+    return written(edits, methods, "atlas", seed, results, records, out, answers)
 
 
 def entries(
@@ -93,6 +93,7 @@ def entries(
 def written(
     edits: Sequence[int],
     methods: Sequence[str],
+    dataset: str,
     seed: int,
     results: Sequence[dict[str, Any]],
     records: Sequence[Record],
@@ -106,7 +107,7 @@ def written(
     """
     result = {
         "config": {
-            "dataset": "atlas",
+            "dataset": dataset,
             "edits": list(edits),
             "methods": list(methods),
             "seed": seed,
@@ -115,7 +116,7 @@ def written(
         **more,
         "results": list(results),
     }
-    where = {"dataset": "atlas", "protocol": "sequential", "seed": seed}
+    where = {"dataset": dataset, "protocol": "sequential", "seed": seed}
     save(result, out, [where | r.row() for r in records], answers)
     return result
 
@@ -363,7 +364,7 @@ def _probes(scenario: Scenario, rng: random.Random) -> list[Probe]:
 def table(result: dict[str, Any]) -> Table:
     """The result as people read it: a row per measure, a column per method; shares in per cent."""
     methods = result["config"]["methods"]
-    view = Table("edits", "measure", title="Atlas, scored after all edits")
+    view = Table("edits", "measure", title=f"{result['config']['dataset']}, scored after all edits")
     for name in methods:
         view.add_column(name.replace("_", " "), justify="right")
     for size in result["config"]["edits"]:

@@ -175,7 +175,7 @@ class FactEditing(ABC):
         order = rng.sample(self.parts.test, len(self.parts.test))
         for size in self.sizes:
             count = self.few if 0 < size < self.few else len(order)
-            yield from self._trials("edit", size, order[:count], self.parts.far, rng)
+            yield from self._trials("sequential", size, order[:count], self.parts.far, rng)
 
     def _trials(
         self,

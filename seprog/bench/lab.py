@@ -9,17 +9,56 @@ import torch
 
 from seprog.atlas import MODEL
 from seprog.bench import atlas, peers, trials
-from seprog.bench.suite import Cell
+from seprog.bench.course import AtlasCourse, FactCourse
+from seprog.bench.facts import CausalFactEditing
+from seprog.bench.suite import EDITS, Cell
 from seprog.bench.tasks import TASKS, bench_of
 from seprog.bench.workshop import Workshop
 from seprog.data.folders import folder_of
 from seprog.editor import Editor
+from seprog.errors import InputError
 from seprog.lm import CausalLM
 
-TOGETHER = atlas.METHODS
-"""Methods that share the gate's decisions."""
-ALONE = tuple(name for name in peers.PEERS if name not in TOGETHER)
-"""The others."""
+ALONE = tuple(name for name in peers.PEERS if name != "none")
+"""Methods that need no gate of ours."""
+
+
+def workshop_on(
+    dataset: str, data: Path | None, work: Path, threads: int = 1, bf16: bool = True
+) -> Workshop:
+    """What peers are made from on a data set.
+
+    Args:
+        dataset: Its name.
+        data: Folder with its files; Atlas needs none.
+        work: Folder for what is trained, the base model too where the data set has to be taught.
+        threads: CPU threads.
+        bf16: Train the base model in bfloat16.
+
+    Raises:
+        InputError: If there is no such data set, its files are missing, or its base model is not
+            a causal one, which all peers are made for.
+    """
+    if dataset == "atlas":
+        return Workshop(AtlasCourse(CausalLM.from_pretrained(str(MODEL), "float32")), work)
+    task = None
+    if dataset in TASKS and data is not None:
+        task = TASKS[dataset](folder_of(data), threads, bf16)
+    if not isinstance(task, CausalFactEditing):
+        raise InputError(
+            f"Peers were to be measured on {dataset!r}, "
+            + ("without its files" if data is None else f"with the files in {data}"),
+            "atlas, or the files of counterfact or knowedit, whose base models are causal ones",
+            "Give one of these names, and the folder with the data set's files",
+        )
+    lm = task.models(work).base
+    assert isinstance(lm, CausalLM)
+    return Workshop(FactCourse(dataset, task, lm), work / "peers")
+
+
+def together(dataset: str) -> tuple[str, ...]:
+    """The methods that share a gate's decisions on a data set."""
+    return atlas.METHODS if dataset == "atlas" else trials.METHODS
 
 
 class Lab:
@@ -47,21 +86,24 @@ class Lab:
     @cached_property
     def workshop(self) -> Workshop:
         """For methods on a copy of Atlas that they may change."""
-        return Workshop(CausalLM.from_pretrained(str(MODEL), "float32"), self.work / "atlas")
+        return workshop_on("atlas", None, self.work / "atlas")
 
     def measure(self, cell: Cell, out: Path, answers: Path) -> None:
         """Measure a cell, and write its result and answers."""
-        name, seed = cell.part.dataset, cell.seed
+        name, methods, seed = cell.part.dataset, cell.methods, cell.seed
+        saved = (out, answers, self.progress)
+        shared = set(methods) <= set(together(name))
         if cell.edits is None:
-            own = self.data / name
-            folder = cell.part.data or (own if own.is_dir() else self.data)
-            task = TASKS[name](folder_of(folder), self.threads, self.bf16)
-            part = cell.part
-            how = bench_of((seed,), cell.methods, part.edits, self.threads, self.bf16)
-            trials.evaluate(task, name, self.work / name, how, out, answers, self.progress)
-            return
-        sizes = [cell.edits]
-        if set(cell.methods) <= set(TOGETHER):
-            atlas.evaluate(self.editor, sizes, cell.methods, seed, out, answers, self.progress)
+            own, part, work = self.data / name, cell.part, self.work / name
+            folder = folder_of(part.data or (own if own.is_dir() else self.data))
+            if shared:
+                task = TASKS[name](folder, self.threads, self.bf16)
+                how = bench_of((seed,), methods, part.edits, self.threads, self.bf16)
+                trials.evaluate(task, name, work, how, *saved)
+            else:
+                shop = workshop_on(name, folder, work, self.threads, self.bf16)
+                peers.evaluate(shop, part.edits or EDITS, methods, seed, *saved)
+        elif shared:
+            atlas.evaluate(self.editor, [cell.edits], methods, seed, *saved)
         else:
-            peers.evaluate(self.workshop, sizes, cell.methods, seed, out, answers, self.progress)
+            peers.evaluate(self.workshop, [cell.edits], methods, seed, *saved)

@@ -1,6 +1,6 @@
-"""Methods that change weights or states, on the very edits and probes of ``seprog eval atlas``.
+"""Methods that change weights or states, on what seprog is measured on.
 
-Edits come one after another, in the order of the scenario, or so many at a time as a method takes;
+Edits come one after another, in the order of their series, or so many at a time as a method takes;
 some are asked about right after they were written, all of them after the last.
 """
 
@@ -19,13 +19,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seprog.atlas.scenario import Probe
-from seprog.bench.atlas import Plan, entries, plan, written
+from seprog.bench.atlas import entries, written
 from seprog.bench.costs import TRIED
+from seprog.bench.course import Series
 from seprog.bench.meters import PeakMemory, editing, perplexity
 from seprog.bench.metrics import OUT_OF_SCOPE, Record, score
 from seprog.bench.progress import watch
-from seprog.bench.workshop import Workshop, request_of
+from seprog.bench.trials import Question
+from seprog.bench.workshop import Workshop
+from seprog.errors import InputError
 from seprog.methods import (
     FT,
     FTL,
@@ -44,6 +46,7 @@ from seprog.methods import (
     Nothing,
 )
 from seprog.methods.contract import require_known
+from seprog.methods.weights import blocks
 
 BUDGET = 12
 """Settings that are tried for each method, at most."""
@@ -51,6 +54,8 @@ TUNING_EDITS = 30
 """Edits that settings are tried on, in the calibration split's names and phrasings."""
 TUNED_FOR = ("rewrite", "paraphrase", "near_miss", "far")
 """The best setting is the one with the highest mean of these."""
+ASIDE = 100
+"""Far questions that perplexity is taken over, at most."""
 
 Setting = Mapping[str, Any]
 
@@ -71,11 +76,31 @@ class Peer:
     search: Mapping[str, Sequence[Any]]
     parts: tuple[str, ...] = ()
 
-    def settings(self) -> list[dict[str, Any]]:
-        """Every combination, drawn at random where there are more than the budget."""
+    def settings(self, depth: int) -> list[dict[str, Any]]:
+        """Every combination, drawn at random where there are more than the budget.
+
+        Args:
+            depth: Layers of the base model; what names a layer that it lacks is left out.
+
+        Raises:
+            InputError: If nothing is left.
+        """
         names = list(self.search)
         whole = [dict(zip(names, v, strict=True)) for v in product(*self.search.values())]
+        whole = [s for s in whole if _deepest(s) <= depth]
+        if not whole:
+            raise InputError(
+                f"A base model of {depth} layers came",
+                "one with the layers that the method is tried at",
+                "Choose a deeper one, or another method",
+            )
         return random.Random(0).sample(whole, min(BUDGET, len(whole)))
+
+
+def _deepest(setting: Setting) -> int:
+    """Layers that a model must have for a setting, whose layers count from the last."""
+    layers = (setting.get("layer", 0), *setting.get("layers", ()))
+    return max(-layer for layer in layers)
 
 
 def _of(kind: type, setting: Setting) -> Any:
@@ -176,17 +201,34 @@ def evaluate(
     results: list[dict[str, Any]] = []
     records: list[Record] = []
     for size in edits:
-        what = plan(size, seed)
+        series = workshop.course.series(size, seed)
         for name in methods:
             peer, start = PEERS[name], time.perf_counter()
             method = peer.make(workshop, tuned[name]["chosen"])
             seconds = time.perf_counter() - start + workshop.seconds(peer.parts)
-            found, costs = run(method, peer.at_once, what, progress)
-            costs |= work(method, peer.at_once, what)
+            found, costs = _each(method, peer.at_once, series, progress)
+            costs |= work(method, peer.at_once, series[0])
             costs["training_seconds"] = {"value": seconds, "n": 1}
             results += entries(name, size, found, costs)
             records += found
-    return written(edits, methods, seed, results, records, out, answers, tuning=tuned)
+    where = (workshop.course.name, seed)
+    return written(edits, methods, *where, results, records, out, answers, tuning=tuned)
+
+
+def _each(
+    method: EditMethod, at_once: int, series: Sequence[Series], progress: bool
+) -> tuple[list[Record], dict[str, dict[str, float]]]:
+    """Edit and ask, series by series; costs are the mean over them."""
+    done = [run(method, at_once, what, progress) for what in series]
+    costs = [costs for _, costs in done]
+    mean = {
+        name: {
+            "value": statistics.mean(c[name]["value"] for c in costs),
+            "n": sum(c[name]["n"] for c in costs),
+        }
+        for name in costs[0]
+    }
+    return [record for records, _ in done for record in records], mean
 
 
 def _tune(workshop: Workshop, name: str, progress: bool) -> dict[str, Any]:
@@ -198,13 +240,14 @@ def _tune(workshop: Workshop, name: str, progress: bool) -> dict[str, Any]:
     if kept.exists():
         found: dict[str, Any] = json.loads(kept.read_text())
         return found
-    peer, what = PEERS[name], plan(TUNING_EDITS, 1, "calibration")
+    peer, what = PEERS[name], workshop.course.tuning(TUNING_EDITS)
     tried: list[dict[str, Any]] = []
     means: list[float] = []
-    for setting in watch(peer.settings(), f"{name}: settings", progress):
+    depth = len(blocks(workshop.lm))
+    for setting in watch(peer.settings(depth), f"{name}: settings", progress):
         records, _ = run(peer.make(workshop, setting), peer.at_once, what, False)
         metrics = score([r for r in records if r.when == "after_all"])
-        values = {m: metrics[m]["value"] for m in TUNED_FOR}
+        values = {m: metrics[m]["value"] for m in TUNED_FOR if m in metrics}
         means.append(statistics.mean(values.values()))
         tried.append({"setting": setting, **values, "mean": means[-1]})
     result = {"chosen": tried[means.index(max(means))]["setting"], "tried": tried}
@@ -214,98 +257,101 @@ def _tune(workshop: Workshop, name: str, progress: bool) -> dict[str, Any]:
 
 
 def run(
-    method: EditMethod, at_once: int, what: Plan, progress: bool
+    method: EditMethod, at_once: int, what: Series, progress: bool
 ) -> tuple[list[Record], dict[str, dict[str, float]]]:
     """Edit with a method and ask; the base model is as before when this returns.
 
     Returns:
         Every answer, and what edits and queries cost.
     """
-    scenario, facts = what.scenario, list(what.scenario.facts.values())
-    changes = what.changes
-    early = [p for probes in what.early.values() for p in probes]
-    far = [p for p in what.probes if p.kind == "far"]
-    base = dict(zip(what.probes, _answers(method, what.probes), strict=True))
+    questions, edits = what.questions, what.edits
+    early = [q for asked in what.early.values() for q in asked]
+    far = [q for q in questions if q.kind == "far"]
+    base = _answers(method, questions)
     early_base = dict(zip(early, _answers(method, early), strict=True))
-    change_base = dict(zip(changes.probes, _answers(method, changes.probes), strict=True))
-    aside = what.aside([base[p] for p in what.probes])
+    later_base = dict(zip(what.later, _answers(method, what.later), strict=True))
+    aside = [(q.text, a) for q, a in zip(questions, base, strict=True) if q.kind == "far" and a]
+    aside = aside[:ASIDE]
     logits, before = _logits(method, far), _perplexity(method, aside)
-    said: dict[Probe, str] = {}
-    step, seconds = at_once or len(facts), 0.0
-    for start in watch(range(0, len(facts), step), f"{method.name}: edits", progress):
-        part = facts[start : start + step]
+    said: dict[Question, str] = {}
+    step, seconds = at_once or len(edits), 0.0
+    for start in watch(range(0, len(edits), step), f"{method.name}: edits", progress):
+        part = edits[start : start + step]
         began = time.perf_counter()
-        method.apply([request_of(scenario, f) for f in part])
+        method.apply(part)
         seconds += time.perf_counter() - began
-        asked = [p for f in part for p in what.early.get(f, ())]
+        asked = [q for request in part for q in what.early.get(request, ())]
         said |= zip(asked, _answers(method, asked), strict=True)
     found = _records(method, what, "right_after", early_base, said, {})
-    after = dict(zip(what.probes, _answers(method, what.probes), strict=True))
-    same = {p: torch.equal(a, b) for p, a, b in zip(far, logits, _logits(method, far), strict=True)}
-    found += _records(method, what, "after_all", base, after, same)
+    after = dict(zip(questions, _answers(method, questions), strict=True))
+    same = {q: torch.equal(a, b) for q, a, b in zip(far, logits, _logits(method, far), strict=True)}
+    by_base = dict(zip(questions, base, strict=True))
+    found += _records(method, what, "after_all", by_base, after, same)
     costs: dict[str, dict[str, float]] = {
-        "ms_per_edit": {"value": 1000 * seconds / len(facts), "n": len(facts)},
-        "bytes_per_edit": {"value": method.bytes_kept() / len(facts), "n": len(facts)},
-        "perplexity_ratio": {"value": _perplexity(method, aside) / before, "n": len(aside)},
+        "ms_per_edit": {"value": 1000 * seconds / len(edits), "n": len(edits)},
+        "bytes_per_edit": {"value": method.bytes_kept() / len(edits), "n": len(edits)},
     }
+    if aside:
+        after_edits = _perplexity(method, aside)
+        costs["perplexity_ratio"] = {"value": after_edits / before, "n": len(aside)}
     pools = {
-        "query_ratio_in_scope": [p for p in what.probes if p.kind not in OUT_OF_SCOPE][:30],
-        "query_ratio_out_of_scope": [p for p in what.probes if p.kind in OUT_OF_SCOPE][:30],
+        "query_ratio_in_scope": [q for q in questions if q.kind not in OUT_OF_SCOPE][:30],
+        "query_ratio_out_of_scope": [q for q in questions if q.kind in OUT_OF_SCOPE][:30],
     }
-    edited = {name: _seconds(method, pool) for name, pool in pools.items()}
+    edited = {name: _seconds(method, pool) for name, pool in pools.items() if pool}
     with PeakMemory(method.lm.device) as answering:
-        _answers(method, what.probes[:TRIED])
-    method.apply([request_of(scenario, new) for new in changes.replaced.values()])
-    for fact in changes.taken if method.forgets else ():
-        method.forget(request_of(scenario, fact))
-    asked = [p for p in changes.probes if method.forgets or p.kind != "forgotten"]
+        _answers(method, questions[:TRIED])
+    if what.replaced:
+        method.apply(list(what.replaced.values()))
+    for request in what.taken if method.forgets else ():
+        method.forget(request)
+    asked = [q for q in what.later if method.forgets or q.kind != "forgotten"]
     said = dict(zip(asked, _answers(method, asked), strict=True))
-    found += _records(method, what, "after_changes", change_base, said, {})
+    found += _records(method, what, "after_changes", later_base, said, {})
     method.revert()
     costs["peak_bytes_answering"] = {"value": answering.bytes, "n": TRIED}
-    for name, pool in pools.items():
-        ratio = edited[name] / _seconds(method, pool)
-        costs[name] = {"value": ratio, "n": len(pool)}
+    for name, seconds in edited.items():
+        ratio = seconds / _seconds(method, pools[name])
+        costs[name] = {"value": ratio, "n": len(pools[name])}
     return found, costs
 
 
 def _records(
     method: EditMethod,
-    what: Plan,
+    what: Series,
     when: str,
-    base: Mapping[Probe, str],
-    said: Mapping[Probe, str],
-    same: Mapping[Probe, bool],
+    base: Mapping[Question, str],
+    said: Mapping[Question, str],
+    same: Mapping[Question, bool],
 ) -> list[Record]:
-    scenario = what.scenario
     return [
         Record(
             method.name,
-            len(scenario.facts),
+            what.size,
             when,
-            probe.kind,
-            probe.prompt,
-            base[probe] if probe.answer is None else probe.answer,
+            question.kind,
+            question.text,
+            base[question] if question.answer is None else question.answer,
             answer,
-            tuple(scenario.statement(f) for f in probe.used),
-            bitwise=same.get(probe),
-            age=what.age(probe) if when == "after_all" else None,
+            question.needed,
+            bitwise=same.get(question),
+            age=what.age(question) if when == "after_all" else None,
+            accepted=question.accepted,
         )
-        for probe, answer in said.items()
+        for question, answer in said.items()
     ]
 
 
-def _answers(method: EditMethod, probes: Sequence[Probe]) -> list[str]:
+def _answers(method: EditMethod, questions: Sequence[Question]) -> list[str]:
     found: list[str] = []
-    for start in range(0, len(probes), 64):
-        found += method.answer([p.prompt for p in probes[start : start + 64]])
+    for start in range(0, len(questions), 64):
+        found += method.answer([q.text for q in questions[start : start + 64]])
     return found
 
 
-def work(method: EditMethod, at_once: int, what: Plan) -> dict[str, dict[str, float]]:
+def work(method: EditMethod, at_once: int, what: Series) -> dict[str, dict[str, float]]:
     """Arithmetic and memory of the first edits; the base model is as before when this returns."""
-    first = list(what.scenario.facts.values())[:TRIED]
-    requests = [request_of(what.scenario, fact) for fact in first]
+    requests = what.edits[:TRIED]
 
     def write() -> None:
         step = at_once or len(requests)
@@ -318,11 +364,11 @@ def work(method: EditMethod, at_once: int, what: Plan) -> dict[str, dict[str, fl
 
 
 @torch.no_grad()
-def _logits(method: EditMethod, probes: Sequence[Probe]) -> list[Tensor]:
-    """Logits of probes, in batches that are always the same."""
+def _logits(method: EditMethod, questions: Sequence[Question]) -> list[Tensor]:
+    """Logits of questions, in batches that are always the same."""
     found: list[Tensor] = []
-    for start in range(0, len(probes), 32):
-        found += method.logits([p.prompt for p in probes[start : start + 32]])
+    for start in range(0, len(questions), 32):
+        found += method.logits([q.text for q in questions[start : start + 32]])
     return found
 
 
@@ -332,11 +378,11 @@ def _perplexity(method: EditMethod, said: Sequence[tuple[str, str]]) -> float:
     return perplexity(method.lm, said, method.logits)
 
 
-def _seconds(method: EditMethod, probes: Sequence[Probe]) -> float:
-    """Median time of one probe by itself."""
+def _seconds(method: EditMethod, questions: Sequence[Question]) -> float:
+    """Median time of one question by itself."""
     times = []
-    for probe in probes:
+    for question in questions:
         began = time.perf_counter()
-        method.answer([probe.prompt])
+        method.answer([question.text])
         times.append(time.perf_counter() - began)
     return statistics.median(times)

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from seprog.atlas import GATE, MODEL
 from seprog.bench import atlas, peers
 from seprog.bench.costs import TRIED
+from seprog.bench.course import AtlasCourse, series_of
 from seprog.bench.metrics import COSTS
 from seprog.bench.progress import watch
 from seprog.bench.results import provenance, save
@@ -28,6 +29,7 @@ from seprog.generator import SelfEncoder, SelfEncoderConfig
 from seprog.lm import CausalLM
 from seprog.methods import MendTraining, RecipeTraining
 from seprog.methods.contract import require_known
+from seprog.methods.weights import blocks
 from seprog.text_encoder import TextEncoder
 from seprog.training.causal import CausalTraining
 from seprog.training.gate import GateTraining
@@ -99,11 +101,12 @@ def measure(
         generator = SelfEncoder(lm, SelfEncoderConfig(refine=0))
         editor = Editor(lm, ScopeGate.from_pretrained(GATE, TextEncoder()), generator)
         rows += atlas.evaluate(editor, [edits], gated, progress=progress, per_kind=TRIED)["results"]
-    shop = Workshop(lm, work / shape.replace("/", "-"), ONE_STEP)
-    what = atlas.plan(TRIED, 0, per_kind=TRIED)
+    shop = Workshop(AtlasCourse(lm), work / shape.replace("/", "-"), ONE_STEP)
+    depth = len(blocks(lm))
+    what = series_of(atlas.plan(TRIED, 0, per_kind=TRIED))
     for name in watch([m for m in chosen if m not in GATED], "methods", progress):
         peer = peers.PEERS[name]
-        method = peer.make(shop, peer.settings()[0])
+        method = peer.make(shop, peer.settings(depth)[0])
         _, costs = peers.run(method, peer.at_once, what, progress)
         costs |= peers.work(method, peer.at_once, what)
         rows.append({"method": name, "edits": TRIED, "when": "after_all", "metrics": costs})

@@ -23,8 +23,8 @@ from seprog.methods.contract import require_known
 TRIALS = ("leapofthought", "fever", "counterfact", "knowedit", "zsre")
 """Data sets that need a folder, and bring their own methods and numbers of edits."""
 
-ATLAS_EDITS = (1, 10, 100, 1000)
-"""How many edits Atlas is given unless a suite says otherwise."""
+EDITS = (1, 10, 100, 1000)
+"""How many edits Atlas, and peers on any data set, are given unless a suite says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -135,31 +135,35 @@ def _part(row: Any, path: Path) -> Part:
     return Part(**values)
 
 
-def cells(suite: Suite, together: tuple[str, ...], alone: tuple[str, ...]) -> list[Cell]:
+def cells(
+    suite: Suite, together: Callable[[str], tuple[str, ...]], alone: tuple[str, ...]
+) -> list[Cell]:
     """What is to be measured.
 
     Args:
         suite: The suite.
-        together: Methods of Atlas that share a gate's decisions, and are measured in one go.
-        alone: Its other methods.
+        together: A data set to the methods that share a gate's decisions there, and are measured in
+            one go; where a data set has to be taught, at all numbers of edits.
+        alone: The other methods; unless named, they are measured on Atlas only.
 
     Raises:
         InputError: If a method is not known.
     """
     found = []
     for part in suite.parts:
+        own = together(part.dataset)
+        require_known(part.methods, (*own, *alone))
+        wanted = part.methods or ((*own, *alone) if part.dataset == "atlas" else ())
+        shared = tuple(m for m in wanted if m in own)
+        groups = [shared] if shared or not wanted else []
+        groups += [(m,) for m in wanted if m not in own]
         if part.dataset != "atlas":
-            found += [Cell(part, part.methods, None, seed) for seed in part.seeds]
+            found += [Cell(part, group, None, seed) for seed in part.seeds for group in groups]
             continue
-        wanted = part.methods or (*together, *alone)
-        require_known(wanted, (*together, *alone))
-        shared = tuple(m for m in wanted if m in together)
-        groups = [shared] if shared else []
-        groups += [(m,) for m in wanted if m not in together]
         found += [
             Cell(part, group, n, seed)
             for seed in part.seeds
-            for n in part.edits or ATLAS_EDITS
+            for n in part.edits or EDITS
             for group in groups
         ]
     return found

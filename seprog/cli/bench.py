@@ -55,9 +55,9 @@ def run(
     from seprog.bench.suite import run as run_suite
 
     found = narrowed(load_suite(suite), tuple(methods or ()), tuple(edits or ()))
-    from seprog.bench.lab import ALONE, TOGETHER, Lab
+    from seprog.bench.lab import ALONE, Lab, together
 
-    todo = cells(found, TOGETHER, ALONE)
+    todo = cells(found, together, ALONE)
     show = sys.stderr.isatty()
     failed = run_suite(todo, out, Lab(work, data, threads, bf16, show).measure, show)
     console().print(

@@ -10,7 +10,7 @@ import typer
 
 from seprog.cli import common, options, trials
 from seprog.cli.output import example, print_result
-from seprog.cli.train import Threads
+from seprog.cli.train import Bf16, Threads
 from seprog.cli.trials import Answers, Json, Methods, Work
 from seprog.errors import InputError
 
@@ -70,29 +70,42 @@ def atlas(
 
 @app.command("peers", epilog=example("seprog eval peers --edits 100 --json peers.json"))
 def peers(
+    dataset: Annotated[
+        str, typer.Option(metavar="NAME", help="atlas, counterfact or knowedit.")
+    ] = "atlas",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder with the data set's files, or its name on the Hub; Atlas needs none.",
+        ),
+    ] = None,
     edits: Edits = None,
     methods: Methods = None,
     work: Work = Path("peers"),
     seed: Annotated[int, typer.Option(metavar="N", help="Of edits and probes.")] = 0,
     threads: Threads = 1,
+    bf16: Bf16 = True,
     json: Json = None,
     answers: Answers = None,
 ) -> None:
-    """Edit Atlas by other methods (fine-tuning, ROME, MEMIT, GRACE, SERAC ...), and ask."""
+    """Edit by other methods (fine-tuning, ROME, MEMIT, GRACE, SERAC ...), and ask.
+
+    On the very edits and questions of seprog eval with the data set's name. Its base model is
+    taught if it is not in the folder that --work names.
+    """
     sizes = _sizes(edits)
     import torch
 
-    from seprog.atlas import MODEL
     from seprog.bench.atlas import table
+    from seprog.bench.lab import workshop_on
     from seprog.bench.peers import PEERS, evaluate
-    from seprog.bench.workshop import Workshop
-    from seprog.lm import CausalLM
 
     torch.set_num_threads(threads)
-    lm = CausalLM.from_pretrained(str(MODEL), "float32")
     out = common.file_of(json)
     names, show = methods or list(PEERS), sys.stderr.isatty()
-    result = evaluate(Workshop(lm, work), sizes, names, seed, out, answers, show)
+    shop = workshop_on(dataset, data, work, threads, bf16)
+    result = evaluate(shop, sizes, names, seed, out, answers, show)
     print_result(result, table, json)
 
 

@@ -12,8 +12,9 @@ import torch
 from seprog.atlas import MODEL
 from seprog.bench import peers, workshop
 from seprog.bench.atlas import plan
+from seprog.bench.course import AtlasCourse, request_of
 from seprog.bench.peers import BUDGET, PEERS, TUNED_FOR, evaluate
-from seprog.bench.workshop import Training, Workshop, request_of
+from seprog.bench.workshop import Training, Workshop
 from seprog.errors import InputError
 from seprog.lm import CausalLM
 from seprog.methods import Lesson, MendTraining, RecipeTraining
@@ -29,10 +30,17 @@ def lm() -> CausalLM:
 
 def test_every_method_has_a_budget_of_settings() -> None:
     for name, peer in PEERS.items():
-        settings = peer.settings()
-        assert settings == peer.settings() and 1 <= len(settings) <= BUDGET
+        settings = peer.settings(12)
+        assert settings == peer.settings(12) and 1 <= len(settings) <= BUDGET
         assert name == "none" or len(settings) >= 8, "a fair search"
         assert len({str(s) for s in settings}) == len(settings)
+
+
+def test_layers_that_a_model_lacks_are_not_tried() -> None:
+    assert all(s["layer"] == -2 for s in PEERS["grace"].settings(3))
+    assert {s["layers"][-1] for s in PEERS["memit"].settings(8)} == {-4, -5, -6}
+    with pytest.raises(InputError, match="A base model of 2 layers came"):
+        PEERS["rome"].settings(2)
 
 
 TINY = Training(
@@ -46,10 +54,10 @@ TINY = Training(
 def test_settings_make_the_method(
     lm: CausalLM, tmp_path: Path, small_encoder: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop = Workshop(lm, tmp_path, TINY)
+    shop = Workshop(AtlasCourse(lm), tmp_path, TINY)
     monkeypatch.setattr(shop, "texts", [r.statement for r in REQUESTS] * 4)
     for name, peer in PEERS.items():
-        method = peer.make(shop, peer.settings()[-1])
+        method = peer.make(shop, peer.settings(12)[-1])
         assert method.name == name
         method.apply(REQUESTS[:1])
         assert len(method.answer([REQUESTS[0].prompt, "Who wrote Hamlet?"])) == 2
@@ -58,11 +66,11 @@ def test_settings_make_the_method(
         monkeypatch.setattr(workshop, name, None)  # nor is anything trained again
     for name in ("recipe", "mend", "serac"):
         assert shop.seconds(PEERS[name].parts) > 0
-        assert PEERS[name].make(shop, PEERS[name].settings()[0]).name == name
+        assert PEERS[name].make(shop, PEERS[name].settings(12)[0]).name == name
 
 
-def test_lessons_are_of_one_edit(lm: CausalLM, tmp_path: Path) -> None:
-    lessons = list(islice(Workshop(lm, tmp_path).lessons(0), 30))
+def test_lessons_are_of_one_edit(lm: CausalLM) -> None:
+    lessons = list(islice(AtlasCourse(lm).lessons(0), 30))
     assert all(isinstance(one, Lesson) and one.away.keep and one.away.answer for one in lessons)
     assert all(one.asked.answer and not one.asked.keep for one in lessons)
     assert sum(one.asked.answer == one.request.target for one in lessons) > 10
@@ -85,7 +93,13 @@ def test_methods_are_tuned_then_measured(
     before = [p.clone() for p in lm.model.parameters()]
     out, answers = tmp_path / "r.json", tmp_path / "a.jsonl"
     result = evaluate(
-        Workshop(lm, tmp_path), [3], ["none", "ft", "grace"], 0, out, answers, progress=False
+        Workshop(AtlasCourse(lm), tmp_path),
+        [3],
+        ["none", "ft", "grace"],
+        0,
+        out,
+        answers,
+        progress=False,
     )
     assert json.loads(out.read_text()) == json.loads(json.dumps(result | {"answers": "a.jsonl"}))
     for name, tuned in result["tuning"].items():
@@ -120,4 +134,4 @@ def test_methods_are_tuned_then_measured(
 
 def test_an_unknown_method_is_refused(lm: CausalLM, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="magic"):
-        evaluate(Workshop(lm, tmp_path), [1], ["magic"])
+        evaluate(Workshop(AtlasCourse(lm), tmp_path), [1], ["magic"])

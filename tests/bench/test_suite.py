@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seprog.bench import lab
-from seprog.bench.lab import ALONE, TOGETHER, Lab
+from seprog.bench.lab import ALONE, Lab, together
 from seprog.bench.report import load
 from seprog.bench.suite import TRIALS, Cell, Part, Suite, cells, load_suite, narrowed, run
 from seprog.bench.tasks import TASKS
@@ -50,14 +50,14 @@ def test_a_suite_is_narrowed() -> None:
 
 def test_a_data_sets_name_is_a_suite() -> None:
     assert load_suite(Path("zsre")) == Suite((Part("zsre"),))
-    todo = cells(load_suite(Path("atlas")), TOGETHER, ALONE)
-    assert {m for cell in todo for m in cell.methods} == {*TOGETHER, *ALONE}
+    todo = cells(load_suite(Path("atlas")), together, ALONE)
+    assert {m for cell in todo for m in cell.methods} == {*together("atlas"), *ALONE}
     assert set(TASKS) == set(TRIALS)
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda p: p.name)
 def test_the_suites_that_come_along_can_be_run(path: Path) -> None:
-    assert cells(load_suite(path), TOGETHER, ALONE)
+    assert cells(load_suite(path), together, ALONE)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_the_suites_that_come_along_can_be_run(path: Path) -> None:
 def test_what_is_no_suite_is_refused(tmp_path: Path, text: str, match: str) -> None:
     (tmp_path / "s.yaml").write_text(text)
     with pytest.raises(InputError, match=match):
-        cells(load_suite(tmp_path / "s.yaml"), TOGETHER, ALONE)
+        cells(load_suite(tmp_path / "s.yaml"), together, ALONE)
     with pytest.raises(InputError, match="no suite"):
         load_suite(tmp_path / "missing.yaml")
 
@@ -117,7 +117,7 @@ def test_every_cell_goes_to_who_measures_it(
     for name in ("editor", "workshop"):
         monkeypatch.setitem(here.__dict__, name, name)
     out, answers = tmp_path / "r.json", tmp_path / "r.jsonl"
-    todo = cells(load_suite(tmp_path / "s.yaml"), TOGETHER, ALONE)
+    todo = cells(load_suite(tmp_path / "s.yaml"), together, ALONE)
     for cell in (todo[0], todo[1], todo[-1]):
         here.measure(cell, out, answers)
     assert calls[0] == ("atlas", ("editor", [1], ("none", "seprog"), 0, out, answers, False))

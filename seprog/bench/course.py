@@ -1,0 +1,294 @@
+"""What peers learn from, are tuned on and are asked, whatever the data set."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+from seprog.atlas.corpus import Corpus
+from seprog.atlas.scenario import Probe, Scenario, make_scenario
+from seprog.atlas.tokens import spellings
+from seprog.atlas.world import Fact, load_world
+from seprog.bench.atlas import RIGHT_AFTER, Plan, plan
+from seprog.bench.facts import CausalFactEditing
+from seprog.bench.trials import Question, Trial, replies
+from seprog.data.documents import Document
+from seprog.errors import InputError
+from seprog.generator.objective import Continuation
+from seprog.lm import CausalLM
+from seprog.methods import Lesson, Request
+from seprog.training.examples import NOISE, atlas_examples
+from seprog.training.facts import mentions
+from seprog.training.gate import GateTraining, scenarios
+from seprog.training.generator import with_base_answers
+from seprog.training.scopes import Scopes, atlas_scopes
+from seprog.types import Example
+
+TAUGHT = 2000
+"""Documents of what the base model was taught that statistics of its states are taken over."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Edits that are written one after another, and what is asked when.
+
+    Args:
+        size: Number of edits at a time, as reported.
+        edits: In the order of writing.
+        questions: To ask after all edits.
+        early: Some of the edits, each with what is asked right after it.
+        replaced: Edits with those that take their place afterwards.
+        taken: Edits that are taken back afterwards.
+        later: To ask after that: ``superseded`` and ``forgotten``.
+    """
+
+    size: int
+    edits: Sequence[Request]
+    questions: Sequence[Question]
+    early: Mapping[Request, Sequence[Question]] = field(default_factory=dict)
+    replaced: Mapping[Request, Request] = field(default_factory=dict)
+    taken: Sequence[Request] = ()
+    later: Sequence[Question] = ()
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {request.statement: i for i, request in enumerate(self.edits)}
+
+    def age(self, question: Question) -> int | None:
+        """Edits written after the newest one that a question rests on; ``None`` out of scope."""
+        if not question.needed:
+            return None
+        return len(self._places) - 1 - max(self._places[s] for s in question.needed)
+
+
+@runtime_checkable
+class Course(Protocol):
+    """A data set, as peers need it."""
+
+    name: str
+    """In results."""
+    lm: CausalLM
+    """The base model."""
+
+    def taught(self) -> list[str]:
+        """Some of what the base model was taught, for statistics of its states."""
+        ...
+
+    def examples(self, seed: int) -> Iterator[Example]:
+        """Single edits, each with a prompt and its answer, or ``None`` where it must stay."""
+        ...
+
+    def lessons(self, seed: int) -> Iterator[Lesson]:
+        """Single edits, each with a prompt that it bears on and one that it does not."""
+        ...
+
+    def scopes(self, how: GateTraining) -> list[Scopes]:
+        """The memories that scope classifiers learn from."""
+        ...
+
+    def series(self, edits: int, seed: int) -> list[Series]:
+        """What is reported: memories of so many edits, one after another."""
+        ...
+
+    def tuning(self, edits: int) -> Series:
+        """What settings are tried on, of the calibration part."""
+        ...
+
+
+class AtlasCourse:
+    """Atlas: the very edits and probes of ``seprog eval atlas``.
+
+    Args:
+        lm: The base model.
+    """
+
+    name = "atlas"
+
+    def __init__(self, lm: CausalLM) -> None:
+        self.lm = lm
+
+    def taught(self) -> list[str]:
+        """Facts in words."""
+        corpus = Corpus(load_world(), random.Random(0))
+        picks = corpus.rng.choices(range(len(corpus.closed)), k=TAUGHT)
+        return [_text(corpus.closed_document(i)) for i in picks]
+
+    def _words(self, rng: random.Random) -> Sequence[str]:
+        tokenizer: Any = self.lm.tokenizer
+        return spellings(tokenizer, rng)
+
+    def examples(self, seed: int) -> Iterator[Example]:
+        """What generators learn from, as far as it rests on one edit."""
+        rng = random.Random(seed)
+        return single(atlas_examples(load_world(), "train", rng, self._words(rng)))
+
+    def lessons(self, seed: int) -> Iterator[Lesson]:
+        """In the training split's names and phrasings."""
+        rng, world = random.Random(seed), load_world()
+        words = self._words(rng)
+        while True:
+            scenario = make_scenario(world, "train", 24, rng, 0.0, NOISE, words)
+            facts = list(scenario.facts.values())
+            asked: dict[Fact, list[Probe]] = {}
+            for probe in scenario.in_scope(rng):
+                asked.setdefault(probe.used[0], []).append(probe)
+            others = [*scenario.near_misses(rng, facts), *scenario.far(rng, len(facts))]
+            rng.shuffle(others)
+            away = with_base_answers(
+                Continuation(self.lm), (Example((), p.prompt, None) for p in others)
+            )
+            for fact, other in zip(facts, away, strict=False):
+                request, probe = request_of(scenario, fact), rng.choice(asked[fact])
+                yield Lesson(request, Example((), probe.prompt, probe.answer), other)
+
+    def scopes(self, how: GateTraining) -> list[Scopes]:
+        """In the training split's names and phrasings."""
+        rng = random.Random(0)
+        return [atlas_scopes(scenario, rng) for scenario in scenarios(how)]
+
+    def series(self, edits: int, seed: int) -> list[Series]:
+        """One memory, in the test split's names and phrasings."""
+        return [series_of(plan(edits, seed))]
+
+    def tuning(self, edits: int) -> Series:
+        """In the calibration split's names and phrasings."""
+        return series_of(plan(edits, 1, "calibration"))
+
+
+def series_of(what: Plan) -> Series:
+    """A scenario of Atlas, as any method can read it."""
+    scenario, changes = what.scenario, what.changes
+
+    def questions(probes: Sequence[Probe]) -> list[Question]:
+        return [
+            Question(p.kind, p.prompt, p.answer, tuple(scenario.statement(f) for f in p.used))
+            for p in probes
+        ]
+
+    def request(fact: Fact) -> Request:
+        return request_of(scenario, fact)
+
+    return Series(
+        len(scenario.facts),
+        [request(f) for f in scenario.facts.values()],
+        questions(what.probes),
+        {request(f): questions(probes) for f, probes in what.early.items()},
+        {request(old): request(new) for old, new in changes.replaced.items()},
+        [request(f) for f in changes.taken],
+        questions(changes.probes),
+    )
+
+
+def request_of(scenario: Scenario, fact: Fact) -> Request:
+    """A scenario's edit, with the subject as the prompt spells it.
+
+    Raises:
+        InputError: If the prompt does not name the subject.
+    """
+    prompt = scenario.prompts[fact]
+    start = max(0, prompt.lower().find(fact.subject.lower()))
+    subject = prompt[start : start + len(fact.subject)]
+    if subject.lower() != fact.subject.lower():
+        raise InputError(f"{prompt!r} does not name {fact.subject!r}", "a prompt with the subject")
+    return Request(prompt, fact.object, subject, scenario.statement(fact))
+
+
+class FactCourse:
+    """A data set of facts (CounterFact's form): the very edits and questions of ``seprog eval``.
+
+    Args:
+        name: In results.
+        task: The data set.
+        lm: Its base model.
+    """
+
+    def __init__(self, name: str, task: CausalFactEditing, lm: CausalLM) -> None:
+        self.name, self.task, self.lm = name, task, lm
+        parts = task.parts
+        self._subjects = {f.prompts[0]: f.subject for f in (*parts.test, *parts.dev)}
+
+    def taught(self) -> list[str]:
+        """Facts in words."""
+        corpus = self.task.corpus(0)
+        picks = corpus.rng.choices(range(len(corpus.closed)), k=TAUGHT)
+        return [_text(corpus.closed_document(i)) for i in picks]
+
+    def examples(self, seed: int) -> Iterator[Example]:
+        """What generators learn from, as far as it rests on one edit."""
+        return single(self.task.examples("train", random.Random(seed)))
+
+    def lessons(self, seed: int) -> Iterator[Lesson]:
+        """Of the training facts."""
+        rng = random.Random(seed)
+        fresh = single(self.task.examples("train", rng))
+        subjects = {f.prompts[0]: f.subject for f in self.task.parts.train}
+        away = with_base_answers(Continuation(self.lm), (e for e in fresh if e.answer is None))
+        for asked in single(self.task.examples("train", rng)):
+            if asked.answer is None:
+                continue
+            [statement] = asked.edits
+            prompt = statement.removesuffix(f" {asked.answer}.")
+            request = Request(prompt, asked.answer, subjects[prompt], statement)
+            other = next(e for e in away if not mentions(e.prompt, [request.subject]))
+            yield Lesson(request, replace(asked, edits=()), replace(other, edits=()))
+
+    def scopes(self, how: GateTraining) -> list[Scopes]:
+        """Of the training facts."""
+        rng = random.Random(how.seed)
+        return [self.task.scopes(how.edits, rng) for _ in range(how.scenarios)]
+
+    def series(self, edits: int, seed: int) -> list[Series]:
+        """The trials of so many edits at a time.
+
+        Raises:
+            InputError: If the data set has none.
+        """
+        trials = list(self.task.trials(seed, lambda texts: replies(self.lm, texts)))
+        found = [self._series(t, RIGHT_AFTER) for t in trials if t.edits == edits]
+        if not found:
+            raise InputError(
+                f"Trials of {edits} edits at a time came",
+                f"some of {', '.join(map(str, sorted({t.edits for t in trials})))}",
+                "Give one of these with --edits",
+            )
+        return found
+
+    def tuning(self, edits: int) -> Series:
+        """Some of the calibration facts, and as many questions out of scope as in it."""
+        whole = self.task.calibration(random.Random(1))
+        memory = whole.memory[:edits]
+        told = {statement for edit in memory for statement in edit}
+        inside = [q for q in whole.questions if q.needed and set(q.needed) <= told]
+        outside = [q for q in whole.questions if not q.needed][: len(inside)]
+        return self._series(replace(whole, memory=memory, questions=[*inside, *outside]), 0)
+
+    def _series(self, trial: Trial, early: int) -> Series:
+        """A trial's edits; what is in the scope of some is also asked right after them."""
+        asked = {q.needed[0]: q for q in trial.questions if q.kind == "rewrite"}
+        requests = [
+            Request(q.text, q.answer or "", self._subjects[q.text], statement)
+            for [statement] in trial.memory
+            for q in [asked[statement]]
+        ]
+        own: dict[str, list[Question]] = {}
+        for question in trial.questions:
+            for statement in question.needed:
+                own.setdefault(statement, []).append(question)
+        chosen = random.Random(0).sample(requests, min(early, len(requests)))
+        return Series(trial.edits, requests, trial.questions, {r: own[r.statement] for r in chosen})
+
+
+def single(examples: Iterator[Example]) -> Iterator[Example]:
+    """Those that rest on one edit; of those that rest on none, one edit is left."""
+    for example in examples:
+        if example.answer is None:
+            yield replace(example, edits=example.edits[:1])
+        elif len(example.edits) == 1:
+            yield example
+
+
+def _text(document: Document) -> str:
+    return " ".join(text for text, _ in document.pieces)

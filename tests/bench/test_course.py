@@ -1,0 +1,121 @@
+"""Peers get the very edits and questions that seprog is measured on, whatever the data set."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from seprog.bench import lab, peers
+from seprog.bench.counterfact import CounterFact
+from seprog.bench.course import Course, FactCourse
+from seprog.bench.lab import workshop_on
+from seprog.bench.peers import PEERS, evaluate
+from seprog.bench.trials import written
+from seprog.bench.workshop import Workshop
+from seprog.errors import InputError
+from seprog.lm import CausalLM
+from seprog.training.gate import GateTraining
+from tests.bench.test_counterfact import CONFIG as ONE_LAYER
+from tests.bench.test_peers import TINY
+from tests.data.records import write
+
+CONFIG = replace(ONE_LAYER, model=replace(ONE_LAYER.model, layers=2))
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory: pytest.TempPathFactory) -> FactCourse:
+    folder = tmp_path_factory.mktemp("counterfact")
+    task = CounterFact(write(folder / "data"), CONFIG)
+    lm = task.models(folder / "work").base
+    assert isinstance(lm, CausalLM)
+    return FactCourse("counterfact", task, lm)
+
+
+def test_edits_and_questions_are_those_of_the_trials(course: FactCourse) -> None:
+    assert isinstance(course, Course)
+    trials = list(course.task.trials(3, lambda texts: [""] * len(texts)))
+    for size in (2, 8):
+        own, found = [t for t in trials if t.edits == size], course.series(size, 3)
+        assert len(own) == len(found) and all(s.size == size for s in found)
+        for trial, series in zip(own, found, strict=True):
+            assert list(series.questions) == list(trial.questions)
+            rows = [{"statement": r.statement, "prompt": r.prompt} for r in series.edits]
+            assert rows == [{k: row[k] for k in ("statement", "prompt")} for row in written(trial)]
+            ages = [series.age(q) for q in series.questions if q.kind == "rewrite"]
+            assert sorted(a for a in ages if a is not None) == list(range(size))
+    assert all(series.age(q) is None for q in series.questions if not q.needed)
+    with pytest.raises(InputError, match=r"Trials of 7 edits at a time.*some of 2, 8"):
+        course.series(7, 3)
+
+
+def test_nothing_that_is_reported_is_learnt_from_or_tuned_on(course: FactCourse) -> None:
+    reported = {f.subject for f in course.task.parts.test}
+
+    def clean(text: str) -> bool:
+        return not any(subject in text for subject in reported)
+
+    lessons = list(islice(course.lessons(0), 20))
+    for request, asked, away in lessons:
+        assert clean(request.statement) and clean(asked.prompt)
+        assert request.subject in asked.prompt and asked.answer == request.target
+        assert away.keep and away.answer and request.subject not in away.prompt
+        assert not asked.edits and not away.edits
+    examples = list(islice(course.examples(0), 50))
+    assert all(len(e.edits) == 1 and clean(e.edits[0]) for e in examples)
+    assert any(e.answer is None for e in examples)
+    tuning = course.tuning(1)
+    assert len(tuning.edits) == 1 and clean(tuning.edits[0].statement)
+    assert {q.kind for q in tuning.questions} >= {"rewrite", "paraphrase"}
+    [scopes] = course.scopes(GateTraining(scenarios=1, edits=3))
+    assert len(scopes.edits) == 3 and all(clean(e.statement) for e in scopes.edits)
+
+
+def test_methods_are_measured_on_facts(
+    course: FactCourse, tmp_path: Path, small_encoder: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "BUDGET", 1)
+    monkeypatch.setattr(peers, "TUNING_EDITS", 2)
+    before = [p.clone() for p in course.lm.model.parameters()]
+    shop = Workshop(course, tmp_path, TINY)
+    out, answers = tmp_path / "r.json", tmp_path / "a.jsonl"
+    names = ["none", "ft", "mend", "grace", "serac", "recipe"]
+    result = evaluate(shop, [2, 8], names, 0, out, answers, progress=False)
+    assert result["config"]["dataset"] == "counterfact"
+    rows = {(r["method"], r["edits"], r["when"]): r["metrics"] for r in result["results"]}
+    for name in names:
+        for size in (2, 8):
+            own = rows[name, size, "after_all"]
+            assert own["rewrite"]["n"] == (8 if size == 8 else 4) and own["ms_per_edit"]["n"] > 0
+            early = rows[name, size, "right_after"]
+            assert early["rewrite"]["n"] == own["rewrite"]["n"]
+            assert not rows[name, size, "after_changes"], "facts are neither replaced nor retaken"
+    assert rows["none", 8, "after_all"]["near_miss"]["value"] == 1.0
+    said = [json.loads(line) for line in answers.open()]
+    assert {(r["dataset"], r["protocol"]) for r in said} == {("counterfact", "sequential")}
+    assert all(torch.equal(a, b) for a, b in zip(before, course.lm.model.parameters(), strict=True))
+
+
+def test_a_workshop_for_a_data_set(
+    course: FactCourse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(lab.TASKS, "counterfact", lambda *a: CounterFact(a[0], CONFIG))
+    data = write(tmp_path / "data")
+    shop = workshop_on("counterfact", data, tmp_path / "work")
+    assert shop.lm is shop.course.lm and shop.work == tmp_path / "work" / "peers"
+    assert (tmp_path / "work" / "base" / "model.safetensors").exists()
+    PEERS["none"].make(shop, {})
+    assert workshop_on("atlas", None, tmp_path).course.name == "atlas"
+    for name, folder in (("counterfact", None), ("quux", data)):
+        with pytest.raises(InputError, match="base models are causal"):
+            workshop_on(name, folder, tmp_path)
+
+
+def test_a_classifier_is_no_base_for_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(lab.TASKS, "fever", lambda *a: object())
+    with pytest.raises(InputError, match="Peers were to be measured on 'fever', with the files"):
+        workshop_on("fever", tmp_path, tmp_path)
