@@ -64,7 +64,7 @@ def evaluate(
     """
     require_known(methods, METHODS)
     results: list[dict[str, Any]] = []
-    records: list[Record] = []
+    records: list[tuple[str, Record]] = []
     for size in edits:
         bench = _Bench(editor, plan(size, seed, per_kind=per_kind), progress)
         found = {name: bench.records(name, "after_all") for name in methods}
@@ -74,19 +74,25 @@ def evaluate(
             for when in ("right_after", "after_changes"):
                 found[name] += bench.records(name, when)
             results += entries(name, size, found[name], costs[name])
-            records += found[name]
+            records += [("sequential", r) for r in found[name]]
     return written(edits, methods, "atlas", seed, results, records, out, answers)
 
 
 def entries(
-    method: str, edits: int, records: Sequence[Record], costs: dict[str, dict[str, float]]
+    method: str,
+    edits: int,
+    records: Sequence[Record],
+    costs: dict[str, dict[str, float]],
+    protocol: str = "sequential",
 ) -> list[dict[str, Any]]:
     """A method's rows of a result, by when was asked; what edits cost stands with ``after_all``."""
     found = []
     for when in ("after_all", "right_after", "after_changes"):
         metrics = score([r for r in records if r.when == when])
         metrics |= costs if when == "after_all" else {}
-        found.append({"method": method, "edits": edits, "when": when, "metrics": metrics})
+        where = {"protocol": protocol, "method": method, "edits": edits, "when": when}
+        if metrics:
+            found.append({**where, "metrics": metrics})
     return found
 
 
@@ -96,14 +102,23 @@ def written(
     dataset: str,
     seed: int,
     results: Sequence[dict[str, Any]],
-    records: Sequence[Record],
+    records: Sequence[tuple[str, Record]],
     out: Path | None,
     answers: Path | None,
     **more: Any,
 ) -> dict[str, Any]:
     """The result of so many edits by some methods, with more beside it, saved where it is wanted.
 
-    Edits come one after another in all of them.
+    Args:
+        edits: Numbers of edits.
+        methods: Who was measured.
+        dataset: On what.
+        seed: Of edits and probes.
+        results: As from ``entries``.
+        records: Every answer, with the protocol that it belongs to.
+        out: Where the result goes.
+        answers: Where every single answer goes.
+        **more: To be noted, too.
     """
     result = {
         "config": {
@@ -116,8 +131,8 @@ def written(
         **more,
         "results": list(results),
     }
-    where = {"dataset": dataset, "protocol": "sequential", "seed": seed}
-    save(result, out, [where | r.row() for r in records], answers)
+    where = {"dataset": dataset, "seed": seed}
+    save(result, out, [where | {"protocol": p} | r.row() for p, r in records], answers)
     return result
 
 
@@ -364,19 +379,24 @@ def _probes(scenario: Scenario, rng: random.Random) -> list[Probe]:
 def table(result: dict[str, Any]) -> Table:
     """The result as people read it: a row per measure, a column per method; shares in per cent."""
     methods = result["config"]["methods"]
-    view = Table("edits", "measure", title=f"{result['config']['dataset']}, scored after all edits")
+    view = Table(
+        "protocol",
+        "edits",
+        "measure",
+        title=f"{result['config']['dataset']}, scored after all edits",
+    )
     for name in methods:
         view.add_column(name.replace("_", " "), justify="right")
-    for size in result["config"]["edits"]:
-        rows = {
-            r["method"]: r["metrics"]
-            for r in result["results"]
-            if r["edits"] == size and r["when"] == "after_all"
-        }
+    places: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in result["results"]:
+        if row["when"] == "after_all":
+            where = (row["protocol"], row["edits"])
+            places.setdefault(where, {})[row["method"]] = row["metrics"]
+    for (protocol, size), rows in places.items():
         for metric in (*SHARES, *COSTS):
             cells = [shown(metric, rows[name].get(metric)) for name in methods]
             if any(cells):
-                view.add_row(str(size), metric.replace("_", " "), *cells)
+                view.add_row(protocol, f"{size:,}", metric.replace("_", " "), *cells)
         view.add_section()
     return view
 

@@ -13,14 +13,16 @@ from seprog.atlas.scenario import Probe, Scenario, make_scenario
 from seprog.atlas.tokens import spellings
 from seprog.atlas.world import Fact, load_world
 from seprog.bench.atlas import RIGHT_AFTER, Plan, plan
-from seprog.bench.facts import CausalFactEditing
-from seprog.bench.trials import Question, Trial, replies
+from seprog.bench.facts import FactEditing
+from seprog.bench.suite import EDITS
+from seprog.bench.trials import Models, Question, Task, Trial, replies
 from seprog.data.documents import Document
 from seprog.errors import InputError
-from seprog.generator.objective import Continuation
-from seprog.lm import CausalLM
+from seprog.generator.objective import objective_for
+from seprog.lm import CausalLM, LanguageModel
 from seprog.methods import Lesson, Request
 from seprog.training.examples import NOISE, atlas_examples
+from seprog.training.facts import Fact as TaughtFact
 from seprog.training.facts import mentions
 from seprog.training.gate import GateTraining, scenarios
 from seprog.training.generator import with_base_answers
@@ -43,6 +45,7 @@ class Series:
         replaced: Edits with those that take their place afterwards.
         taken: Edits that are taken back afterwards.
         later: To ask after that: ``superseded`` and ``forgotten``.
+        protocol: What is tried.
     """
 
     size: int
@@ -52,6 +55,7 @@ class Series:
     replaced: Mapping[Request, Request] = field(default_factory=dict)
     taken: Sequence[Request] = ()
     later: Sequence[Question] = ()
+    protocol: str = "sequential"
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -70,8 +74,10 @@ class Course(Protocol):
 
     name: str
     """In results."""
-    lm: CausalLM
+    lm: LanguageModel
     """The base model."""
+    reader: LanguageModel | None
+    """Its twin that reads edits in its context, if the data set brings one."""
 
     def taught(self) -> list[str]:
         """Some of what the base model was taught, for statistics of its states."""
@@ -87,6 +93,10 @@ class Course(Protocol):
 
     def scopes(self, how: GateTraining) -> list[Scopes]:
         """The memories that scope classifiers learn from."""
+        ...
+
+    def sizes(self, seed: int) -> list[int]:
+        """Numbers of edits that there are series of."""
         ...
 
     def series(self, edits: int, seed: int) -> list[Series]:
@@ -106,9 +116,10 @@ class AtlasCourse:
     """
 
     name = "atlas"
+    reader: LanguageModel | None = None
 
     def __init__(self, lm: CausalLM) -> None:
-        self.lm = lm
+        self.lm: LanguageModel = lm
 
     def taught(self) -> list[str]:
         """Facts in words."""
@@ -138,7 +149,7 @@ class AtlasCourse:
             others = [*scenario.near_misses(rng, facts), *scenario.far(rng, len(facts))]
             rng.shuffle(others)
             away = with_base_answers(
-                Continuation(self.lm), (Example((), p.prompt, None) for p in others)
+                objective_for(self.lm), (Example((), p.prompt, None) for p in others)
             )
             for fact, other in zip(facts, away, strict=False):
                 request, probe = request_of(scenario, fact), rng.choice(asked[fact])
@@ -148,6 +159,10 @@ class AtlasCourse:
         """In the training split's names and phrasings."""
         rng = random.Random(0)
         return [atlas_scopes(scenario, rng) for scenario in scenarios(how)]
+
+    def sizes(self, seed: int) -> list[int]:
+        """Any will do; these are the ones that are reported."""
+        return list(EDITS)
 
     def series(self, edits: int, seed: int) -> list[Series]:
         """One memory, in the test split's names and phrasings."""
@@ -196,22 +211,34 @@ def request_of(scenario: Scenario, fact: Fact) -> Request:
     return Request(prompt, fact.object, subject, scenario.statement(fact))
 
 
-class FactCourse:
-    """A data set of facts (CounterFact's form): the very edits and questions of ``seprog eval``.
+class TrialCourse:
+    """A data set with trials: the very edits and questions of ``seprog eval`` with its name.
 
     Args:
         name: In results.
         task: The data set.
-        lm: Its base model.
+        models: Its base model, and the twin that reads edits, if there is one.
     """
 
-    def __init__(self, name: str, task: CausalFactEditing, lm: CausalLM) -> None:
-        self.name, self.task, self.lm = name, task, lm
-        parts = task.parts
-        self._subjects = {f.prompts[0]: f.subject for f in (*parts.test, *parts.dev)}
+    def __init__(self, name: str, task: Task, models: Models) -> None:
+        self.name, self.task, self.lm, self.reader = name, task, models.base, models.reader
+        self._facts: dict[str, TaughtFact] = {}
+        if isinstance(task, FactEditing):
+            parts = (*task.parts.test, *task.parts.dev, *task.parts.train)
+            self._facts = {f.prompts[0]: f for f in parts}
 
     def taught(self) -> list[str]:
-        """Facts in words."""
+        """Facts in words.
+
+        Raises:
+            InputError: If the data set has none.
+        """
+        if not isinstance(self.task, FactEditing):
+            raise InputError(
+                f"Statistics of what a base model reads were asked of {self.name}",
+                "a data set of facts",
+                "Choose another method",
+            )
         corpus = self.task.corpus(0)
         picks = corpus.rng.choices(range(len(corpus.closed)), k=TAUGHT)
         return [_text(corpus.closed_document(i)) for i in picks]
@@ -223,22 +250,31 @@ class FactCourse:
     def lessons(self, seed: int) -> Iterator[Lesson]:
         """Of the training facts."""
         rng = random.Random(seed)
-        fresh = single(self.task.examples("train", rng))
-        subjects = {f.prompts[0]: f.subject for f in self.task.parts.train}
-        away = with_base_answers(Continuation(self.lm), (e for e in fresh if e.answer is None))
+        fresh = (e for e in single(self.task.examples("train", rng)) if e.answer is None)
+        away = with_base_answers(objective_for(self.lm), fresh)
         for asked in single(self.task.examples("train", rng)):
             if asked.answer is None:
                 continue
             [statement] = asked.edits
             prompt = statement.removesuffix(f" {asked.answer}.")
-            request = Request(prompt, asked.answer, subjects[prompt], statement)
-            other = next(e for e in away if not mentions(e.prompt, [request.subject]))
+            subject = self._facts[prompt].subject
+            request = Request(prompt, asked.answer, subject, statement)
+            other = next(e for e in away if not mentions(e.prompt, [subject]))
             yield Lesson(request, replace(asked, edits=()), replace(other, edits=()))
 
     def scopes(self, how: GateTraining) -> list[Scopes]:
-        """Of the training facts."""
+        """Of the training part."""
         rng = random.Random(how.seed)
         return [self.task.scopes(how.edits, rng) for _ in range(how.scenarios)]
+
+    def _trials(self, seed: int) -> list[Trial]:
+        """Those whose edits all are a prompt with its answer."""
+        trials = list(self.task.trials(seed, lambda texts: replies(self.lm, texts)))
+        return [t for t in trials if set(t.memory) <= {q.needed for q in _rewrites(t)}]
+
+    def sizes(self, seed: int) -> list[int]:
+        """Those that there are trials of."""
+        return list(dict.fromkeys(t.edits for t in self._trials(seed)))
 
     def series(self, edits: int, seed: int) -> list[Series]:
         """The trials of so many edits at a time.
@@ -246,7 +282,7 @@ class FactCourse:
         Raises:
             InputError: If the data set has none.
         """
-        trials = list(self.task.trials(seed, lambda texts: replies(self.lm, texts)))
+        trials = self._trials(seed)
         found = [self._series(t, RIGHT_AFTER) for t in trials if t.edits == edits]
         if not found:
             raise InputError(
@@ -257,9 +293,10 @@ class FactCourse:
         return found
 
     def tuning(self, edits: int) -> Series:
-        """Some of the calibration facts, and as many questions out of scope as in it."""
+        """Some edits of the calibration part, and as many questions out of scope as in it."""
         whole = self.task.calibration(random.Random(1))
-        memory = whole.memory[:edits]
+        askable = {q.needed for q in _rewrites(whole)}
+        memory = [edit for edit in whole.memory if edit in askable][:edits]
         told = {statement for edit in memory for statement in edit}
         inside = [q for q in whole.questions if q.needed and set(q.needed) <= told]
         outside = [q for q in whole.questions if not q.needed][: len(inside)]
@@ -267,18 +304,28 @@ class FactCourse:
 
     def _series(self, trial: Trial, early: int) -> Series:
         """A trial's edits; what is in the scope of some is also asked right after them."""
-        asked = {q.needed[0]: q for q in trial.questions if q.kind == "rewrite"}
-        requests = [
-            Request(q.text, q.answer or "", self._subjects[q.text], statement)
-            for [statement] in trial.memory
-            for q in [asked[statement]]
-        ]
+        asked = {q.needed: q for q in _rewrites(trial)}
+        requests = []
+        for edit in trial.memory:
+            prompt, answer = asked[edit].text, asked[edit].answer or ""
+            subject = self._facts[prompt].subject if prompt in self._facts else ""
+            requests.append(Request(prompt, answer, subject, edit[0]))
         own: dict[str, list[Question]] = {}
         for question in trial.questions:
             for statement in question.needed:
                 own.setdefault(statement, []).append(question)
         chosen = random.Random(0).sample(requests, min(early, len(requests)))
-        return Series(trial.edits, requests, trial.questions, {r: own[r.statement] for r in chosen})
+        return Series(
+            trial.edits,
+            requests,
+            trial.questions,
+            {r: own[r.statement] for r in chosen},
+            protocol=trial.protocol,
+        )
+
+
+def _rewrites(trial: Trial) -> list[Question]:
+    return [q for q in trial.questions if q.kind == "rewrite" and len(q.needed) == 1]
 
 
 def single(examples: Iterator[Example]) -> Iterator[Example]:

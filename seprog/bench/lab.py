@@ -9,9 +9,8 @@ import torch
 
 from seprog.atlas import MODEL
 from seprog.bench import atlas, peers, trials
-from seprog.bench.course import AtlasCourse, FactCourse
-from seprog.bench.facts import CausalFactEditing
-from seprog.bench.suite import EDITS, Cell
+from seprog.bench.course import AtlasCourse, TrialCourse
+from seprog.bench.suite import Cell
 from seprog.bench.tasks import TASKS, bench_of
 from seprog.bench.workshop import Workshop
 from seprog.data.folders import folder_of
@@ -36,24 +35,19 @@ def workshop_on(
         bf16: Train the base model in bfloat16.
 
     Raises:
-        InputError: If there is no such data set, its files are missing, or its base model is not
-            a causal one, which all peers are made for.
+        InputError: If there is no such data set, or its files are missing.
     """
     if dataset == "atlas":
         return Workshop(AtlasCourse(CausalLM.from_pretrained(str(MODEL), "float32")), work)
-    task = None
-    if dataset in TASKS and data is not None:
-        task = TASKS[dataset](folder_of(data), threads, bf16)
-    if not isinstance(task, CausalFactEditing):
+    if dataset not in TASKS or data is None:
         raise InputError(
-            f"Peers were to be measured on {dataset!r}, "
-            + ("without its files" if data is None else f"with the files in {data}"),
-            "atlas, or the files of counterfact or knowedit, whose base models are causal ones",
-            "Give one of these names, and the folder with the data set's files",
+            f"Peers were to be measured on {dataset!r}"
+            + (", without its files" if data is None else ""),
+            f"atlas, or the folder with the files of {', '.join(TASKS)}",
+            "Give one of these names with --dataset, and the folder with --data",
         )
-    lm = task.models(work).base
-    assert isinstance(lm, CausalLM)
-    return Workshop(FactCourse(dataset, task, lm), work / "peers")
+    task = TASKS[dataset](folder_of(data), threads, bf16)
+    return Workshop(TrialCourse(dataset, task, task.models(work)), work / "peers")
 
 
 def together(dataset: str) -> tuple[str, ...]:
@@ -102,7 +96,7 @@ class Lab:
                 trials.evaluate(task, name, work, how, *saved)
             else:
                 shop = workshop_on(name, folder, work, self.threads, self.bf16)
-                peers.evaluate(shop, part.edits or EDITS, methods, seed, *saved)
+                peers.evaluate(shop, part.edits, methods, seed, *saved)
         elif shared:
             atlas.evaluate(self.editor, [cell.edits], methods, seed, *saved)
         else:

@@ -81,6 +81,7 @@ class LeapOfThought:
             if leap.premise in told and leap.premise is not None:
                 needed = (leap.premise.statement,)
                 questions.append(Question("entailed", leap.phrase, label(leap.answer), needed))
+        questions += [Question("rewrite", p.claim, label(p.holds), (p.statement,)) for p in told]
         return Trial("calibration", len(told), [(p.statement,) for p in told], questions)
 
     def trials(self, seed: int, base_says: BaseSays) -> Iterator[Trial]:

@@ -28,6 +28,7 @@ from seprog.bench.progress import watch
 from seprog.bench.trials import Question
 from seprog.bench.workshop import Workshop
 from seprog.errors import InputError
+from seprog.lm import CausalLM
 from seprog.methods import (
     FT,
     FTL,
@@ -54,6 +55,8 @@ TUNING_EDITS = 30
 """Edits that settings are tried on, in the calibration split's names and phrasings."""
 TUNED_FOR = ("rewrite", "paraphrase", "near_miss", "far")
 """The best setting is the one with the highest mean of these."""
+QUERIES = 30
+"""Questions in scope, and out of it, whose time is taken."""
 ASIDE = 100
 """Far questions that perplexity is taken over, at most."""
 
@@ -65,12 +68,14 @@ class Peer:
     """How a method is made, fed and tuned.
 
     Args:
+        method: What is made.
         make: Given a workshop and a setting.
         at_once: Edits at a time; 0 means all of them.
         search: Per name in a setting, the values to try.
         parts: What the workshop trains for it.
     """
 
+    method: type[EditMethod]
     make: Callable[[Workshop, Setting], EditMethod]
     at_once: int
     search: Mapping[str, Sequence[Any]]
@@ -111,57 +116,71 @@ def _of(kind: type, setting: Setting) -> Any:
 def _located(
     method: type[ROME] | type[MEMIT],
 ) -> Callable[[Workshop, Setting], EditMethod]:
-    return lambda w, s: method(w.lm, w.texts, config=_of(LocatingConfig, s))
+    return lambda w, s: method(w.causal, w.texts, config=_of(LocatingConfig, s))
 
 
 _LAYERS = [(n - 2, n - 1, n) for n in (-4, -5, -6, -7)]
 PEERS = {
-    "none": Peer(lambda w, s: Nothing(w.lm), 0, {}),
+    "none": Peer(Nothing, lambda w, s: Nothing(w.lm), 0, {}),
     "ft": Peer(
+        FT,
         lambda w, s: FT(w.lm, _of(FineTuningConfig, s)),
         1,
         {"lr": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3), "steps": (5, 15, 40)},
     ),
     "ft_l": Peer(
+        FTL,
         lambda w, s: FTL(w.lm, s["layer"], s["bound"], _of(FineTuningConfig, s)),
         1,
         {"layer": (-1, -3, -6), "bound": (3e-3, 1e-2, 3e-2, 1e-1), "lr": (5e-3,), "steps": (40,)},
     ),
     "lora": Peer(
+        LoRA,
         lambda w, s: LoRA(w.lm, s["rank"], _of(FineTuningConfig, s)),
         1,
         {"rank": (4, 16), "lr": (3e-4, 1e-3, 3e-3, 1e-2), "steps": (15, 40)},
     ),
     "rome": Peer(
-        _located(ROME), 1, {"layers": _LAYERS, "decay": (0.0, 0.5), "largest": (2.0, 4.0, 8.0)}
+        ROME,
+        _located(ROME),
+        1,
+        {"layers": _LAYERS, "decay": (0.0, 0.5), "largest": (2.0, 4.0, 8.0)},
     ),
     "memit": Peer(
-        _located(MEMIT), 0, {"layers": _LAYERS, "prior": (0.1, 1.0, 10.0), "largest": (2.0, 4.0)}
+        MEMIT,
+        _located(MEMIT),
+        0,
+        {"layers": _LAYERS, "prior": (0.1, 1.0, 10.0), "largest": (2.0, 4.0)},
     ),
     "alphaedit": Peer(
+        AlphaEdit,
         _located(AlphaEdit),
         100,
         {"layers": _LAYERS, "null": (2e-3, 2e-2, 2e-1), "largest": (2.0, 4.0)},
     ),
     "mend": Peer(
-        lambda w, s: MEND.load(w.lm, w.mend(), s["strength"]),
+        MEND,
+        lambda w, s: MEND.load(w.causal, w.mend(), s["strength"]),
         1,
         {"strength": (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0)},
         ("mend",),
     ),
     "grace": Peer(
+        GRACE,
         lambda w, s: GRACE(w.lm, _of(GraceConfig, s)),
         1,
         {"layer": (-2, -4, -6), "radius": (1.0, 5.0, 20.0, 80.0)},
     ),
     "serac": Peer(
+        SERAC,
         lambda w, s: SERAC(w.lm, w.scope_classifier(), w.counterfactual(), s["threshold"]),
         0,
         {"threshold": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)},
         ("scope", "counterfactual"),
     ),
     "recipe": Peer(
-        lambda w, s: RECIPE.load(w.lm, w.encoder, w.recipe(), s["margin"]),
+        RECIPE,
+        lambda w, s: RECIPE.load(w.causal, w.encoder, w.recipe(), s["margin"]),
         0,
         {"margin": (-0.3, -0.2, -0.15, -0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)},
         ("recipe",),
@@ -183,7 +202,7 @@ def evaluate(
 
     Args:
         workshop: With the base model, which is as before when this returns.
-        edits: Numbers of edits.
+        edits: Numbers of edits; none given: all that there are.
         methods: Names from ``PEERS``.
         seed: Of edits and probes.
         out: Where the result goes, as JSON; the settings tried are in it.
@@ -194,24 +213,31 @@ def evaluate(
         The result, as it is written to ``out``; rows as those of ``seprog eval atlas``.
 
     Raises:
-        InputError: If a method is not known.
+        InputError: If a method is not known, or not made for the base model.
     """
     require_known(methods, PEERS)
+    for name in methods:
+        PEERS[name].method.require_fit(workshop.lm)
     tuned = {name: _tune(workshop, name, progress) for name in methods}
     results: list[dict[str, Any]] = []
-    records: list[Record] = []
+    records: list[tuple[str, Record]] = []
+    course = workshop.course
+    edits = edits or course.sizes(seed)
     for size in edits:
-        series = workshop.course.series(size, seed)
-        for name in methods:
+        protocols: dict[str, list[Series]] = {}
+        for series in course.series(size, seed):
+            protocols.setdefault(series.protocol, []).append(series)
+        for (protocol, parts), name in product(protocols.items(), methods):
             peer, start = PEERS[name], time.perf_counter()
             method = peer.make(workshop, tuned[name]["chosen"])
-            seconds = time.perf_counter() - start + workshop.seconds(peer.parts)
-            found, costs = _each(method, peer.at_once, series, progress)
-            costs |= work(method, peer.at_once, series[0])
-            costs["training_seconds"] = {"value": seconds, "n": 1}
-            results += entries(name, size, found, costs)
-            records += found
-    where = (workshop.course.name, seed)
+            making = time.perf_counter() - start
+            found, costs = _each(method, peer.at_once, parts, progress)
+            costs |= work(method, peer.at_once, parts[0])
+            if (trained := workshop.seconds(peer.parts)) is not None:
+                costs["training_seconds"] = {"value": making + trained, "n": 1}
+            results += entries(name, size, found, costs, protocol)
+            records += [(protocol, record) for record in found]
+    where = (course.name, seed)
     return written(edits, methods, *where, results, records, out, answers, tuning=tuned)
 
 
@@ -219,15 +245,14 @@ def _each(
     method: EditMethod, at_once: int, series: Sequence[Series], progress: bool
 ) -> tuple[list[Record], dict[str, dict[str, float]]]:
     """Edit and ask, series by series; costs are the mean over them."""
-    done = [run(method, at_once, what, progress) for what in series]
+    queries = max(1, QUERIES // len(series))
+    done = [run(method, at_once, what, progress, queries) for what in series]
     costs = [costs for _, costs in done]
-    mean = {
-        name: {
-            "value": statistics.mean(c[name]["value"] for c in costs),
-            "n": sum(c[name]["n"] for c in costs),
-        }
-        for name in costs[0]
-    }
+    mean = {}
+    for name in dict.fromkeys(name for part in costs for name in part):
+        found = [part[name] for part in costs if name in part]
+        value = statistics.mean(f["value"] for f in found)
+        mean[name] = {"value": value, "n": sum(f["n"] for f in found)}
     return [record for records, _ in done for record in records], mean
 
 
@@ -257,9 +282,16 @@ def _tune(workshop: Workshop, name: str, progress: bool) -> dict[str, Any]:
 
 
 def run(
-    method: EditMethod, at_once: int, what: Series, progress: bool
+    method: EditMethod, at_once: int, what: Series, progress: bool, queries: int = QUERIES
 ) -> tuple[list[Record], dict[str, dict[str, float]]]:
     """Edit with a method and ask; the base model is as before when this returns.
+
+    Args:
+        method: Without edits.
+        at_once: Edits at a time; 0 means all of them.
+        what: The edits, and what is asked.
+        progress: Whether to show a progress bar.
+        queries: Questions in scope, and out of it, whose time is taken, at most.
 
     Returns:
         Every answer, and what edits and queries cost.
@@ -271,8 +303,8 @@ def run(
     early_base = dict(zip(early, _answers(method, early), strict=True))
     later_base = dict(zip(what.later, _answers(method, what.later), strict=True))
     aside = [(q.text, a) for q, a in zip(questions, base, strict=True) if q.kind == "far" and a]
-    aside = aside[:ASIDE]
-    logits, before = _logits(method, far), _perplexity(method, aside)
+    aside = aside[:ASIDE] if isinstance(method.lm, CausalLM) else []
+    logits, before = _logits(method, far), _perplexity(method, aside) if aside else 1.0
     said: dict[Question, str] = {}
     step, seconds = at_once or len(edits), 0.0
     for start in watch(range(0, len(edits), step), f"{method.name}: edits", progress):
@@ -295,8 +327,8 @@ def run(
         after_edits = _perplexity(method, aside)
         costs["perplexity_ratio"] = {"value": after_edits / before, "n": len(aside)}
     pools = {
-        "query_ratio_in_scope": [q for q in questions if q.kind not in OUT_OF_SCOPE][:30],
-        "query_ratio_out_of_scope": [q for q in questions if q.kind in OUT_OF_SCOPE][:30],
+        "query_ratio_in_scope": [q for q in questions if q.kind not in OUT_OF_SCOPE][:queries],
+        "query_ratio_out_of_scope": [q for q in questions if q.kind in OUT_OF_SCOPE][:queries],
     }
     edited = {name: _seconds(method, pool) for name, pool in pools.items() if pool}
     with PeakMemory(method.lm.device) as answering:

@@ -24,7 +24,7 @@ TRIALS = ("leapofthought", "fever", "counterfact", "knowedit", "zsre")
 """Data sets that need a folder, and bring their own methods and numbers of edits."""
 
 EDITS = (1, 10, 100, 1000)
-"""How many edits Atlas, and peers on any data set, are given unless a suite says otherwise."""
+"""How many edits Atlas is given unless a suite says otherwise."""
 
 
 @dataclass(frozen=True)

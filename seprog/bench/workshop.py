@@ -13,7 +13,7 @@ from typing import Any
 from seprog.bench.course import Course
 from seprog.gate import ScopeGate
 from seprog.generator.objective import Continuation
-from seprog.lm import CausalLM
+from seprog.lm import CausalLM, LanguageModel
 from seprog.methods import (
     EditCorpus,
     MendTraining,
@@ -70,9 +70,17 @@ class Workshop:
         """The frozen sentence encoder."""
         return TextEncoder()
 
-    def seconds(self, parts: Sequence[str]) -> float:
-        """How long parts took to be trained, in all."""
-        return sum(float((self.work / f"{name}.seconds").read_text()) for name in parts)
+    @property
+    def causal(self) -> CausalLM:
+        """The base model, for what is made for causal ones."""
+        assert isinstance(self.lm, CausalLM)
+        return self.lm
+
+    def seconds(self, parts: Sequence[str]) -> float | None:
+        """How long parts took to be trained, in all; ``None`` if one came with the data set."""
+        notes = [self.work / f"{name}.seconds" for name in parts]
+        known = [float(note.read_text()) for note in notes if note.exists()]
+        return sum(known) if len(known) == len(notes) else None
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
@@ -86,20 +94,22 @@ class Workshop:
         folder = self.work / "mend"
         if not (folder / "mend.safetensors").exists():
             with self._timed("mend"):
-                train_mend(self.lm, self.course.lessons(0), folder, self.training.mend)
+                train_mend(self.causal, self.course.lessons(0), folder, self.training.mend)
         return folder
 
     def recipe(self) -> Path:
         """Folder of a trained RECIPE."""
         folder = self.work / "recipe"
         if not (folder / "recipe.safetensors").exists():
-            examples = with_base_answers(Continuation(self.lm), self.course.examples(0))
+            examples = with_base_answers(Continuation(self.causal), self.course.examples(0))
             with self._timed("recipe"):
-                train_recipe(self.lm, self.encoder, examples, folder, self.training.recipe)
+                train_recipe(self.causal, self.encoder, examples, folder, self.training.recipe)
         return folder
 
-    def counterfactual(self) -> CausalLM:
-        """SERAC's model that answers in scope."""
+    def counterfactual(self) -> LanguageModel:
+        """SERAC's model that answers in scope: the data set's own that reads edits, if any."""
+        if self.course.reader is not None:
+            return self.course.reader
         folder = self.work / "counterfactual"
         if not (folder / "training.json").exists():
             run, how = self.work / "counterfactual.run", self.training.counterfactual

@@ -1,4 +1,4 @@
-"""Ways to edit a causal language model, each from its paper, behind one contract.
+"""Ways to edit a language model, each from its paper, behind one contract.
 
 What the project brings beside seprog itself, so that everything is measured alike.
 """

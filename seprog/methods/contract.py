@@ -11,11 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seprog.errors import InputError
-from seprog.lm import CausalLM
+from seprog.lm import CausalLM, EncoderModel, LanguageModel, Seq2SeqLM
 from seprog.types import Edit
 
 LONGEST_ANSWER = 16
 """Tokens of an answer, at most."""
+ANY = (CausalLM, EncoderModel, Seq2SeqLM)
+"""All kinds of base models."""
 
 
 def require_known(names: Iterable[str], known: Iterable[str]) -> None:
@@ -39,7 +41,7 @@ class Request:
     Args:
         prompt: What is asked.
         target: The new answer.
-        subject: What the prompt is about; a part of it.
+        subject: What the prompt is about; a part of it, empty where nobody says.
         statement: The edit as one sentence.
     """
 
@@ -62,21 +64,42 @@ class Request:
 
 
 class EditMethod(ABC):
-    """A way to correct a causal language model.
+    """A way to correct a language model.
 
     Args:
         lm: The base model; whatever a method changes in it, ``revert`` takes back.
+
+    Raises:
+        InputError: If the method is not made for such a base model.
     """
 
     name: ClassVar[str]
     """In results."""
     source: ClassVar[str]
     """The paper that it comes from."""
+    kinds: ClassVar[tuple[type[LanguageModel], ...]] = (CausalLM,)
+    """Kinds of base models that it is made for."""
     forgets: ClassVar[bool] = False
     """Whether a single edit can be taken back while others stay."""
+    lm: LanguageModel
 
-    def __init__(self, lm: CausalLM) -> None:
+    def __init__(self, lm: LanguageModel) -> None:
+        self.require_fit(lm)
         self.lm = lm
+
+    @classmethod
+    def require_fit(cls, lm: LanguageModel) -> None:
+        """Refuse a base model that the method is not made for.
+
+        Raises:
+            InputError: If it is not.
+        """
+        if not isinstance(lm, cls.kinds):
+            raise InputError(
+                f"{cls.name} was to edit a base model that is a {type(lm).__name__}",
+                " or ".join(kind.__name__ for kind in cls.kinds),
+                "Choose another method, or another base model",
+            )
 
     @abstractmethod
     def apply(self, requests: Sequence[Request]) -> None:
@@ -104,10 +127,13 @@ class EditMethod(ABC):
 
     def answer(self, prompts: Sequence[str]) -> list[str]:
         """What the edited model says, greedily."""
-        return self.lm.generate(prompts, max_new_tokens=LONGEST_ANSWER)
+        return self.lm.reply(prompts, max_new_tokens=LONGEST_ANSWER)
 
-    def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch time vocab"]:
-        """The edited model's logits for prompts, as one batch."""
+    def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch ..."]:
+        """The edited model's logits for prompts, as one batch.
+
+        Per token, per label or, where another part of the model answers, for the first token.
+        """
         ids, mask = self.lm.tokens.pad(self.lm.tokens.encode(prompts, True), self.lm.device)
         return self.lm.forward(ids, mask)
 

@@ -11,15 +11,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seprog.lm import CausalLM
+from seprog.lm import LanguageModel
 from seprog.lora import Lora
-from seprog.methods.contract import EditMethod, Request
+from seprog.methods.contract import ANY, EditMethod, Request
 from seprog.methods.weights import (
     WeightMethod,
+    answer_losses,
     blocks,
-    collate,
     outputs,
-    target_loss,
     trainable,
 )
 
@@ -42,7 +41,7 @@ class FineTuningConfig:
 
 
 def tune(
-    lm: CausalLM,
+    lm: LanguageModel,
     parameters: Sequence[Tensor],
     requests: Sequence[Request],
     how: FineTuningConfig,
@@ -59,10 +58,10 @@ def tune(
     """
     with trainable(parameters):
         for start in range(0, len(requests), how.batch):
-            batch = collate(lm, requests[start : start + how.batch])
+            part = requests[start : start + how.batch]
             optimizer = torch.optim.Adam(parameters, lr=how.lr)
             for _ in range(how.steps):
-                loss = target_loss(lm, batch).mean()
+                loss = answer_losses(lm, part).mean()
                 if loss.item() < how.enough:
                     break
                 optimizer.zero_grad()
@@ -81,8 +80,9 @@ class FT(WeightMethod):
 
     name: ClassVar[str] = "ft"
     source: ClassVar[str] = "plain fine-tuning"
+    kinds: ClassVar[tuple[type[LanguageModel], ...]] = ANY
 
-    def __init__(self, lm: CausalLM, config: FineTuningConfig | None = None) -> None:
+    def __init__(self, lm: LanguageModel, config: FineTuningConfig | None = None) -> None:
         super().__init__(lm)
         self.config = config or FineTuningConfig()
 
@@ -105,10 +105,11 @@ class FTL(WeightMethod):
 
     name: ClassVar[str] = "ft_l"
     source: ClassVar[str] = "Zhu et al. 2020, Modifying Memories in Transformer Models"
+    kinds: ClassVar[tuple[type[LanguageModel], ...]] = ANY
 
     def __init__(
         self,
-        lm: CausalLM,
+        lm: LanguageModel,
         layer: int = -1,
         bound: float = 0.05,
         config: FineTuningConfig | None = None,
@@ -139,8 +140,11 @@ class LoRA(EditMethod):
 
     name: ClassVar[str] = "lora"
     source: ClassVar[str] = "Hu et al. 2021, LoRA: Low-Rank Adaptation of Large Language Models"
+    kinds: ClassVar[tuple[type[LanguageModel], ...]] = ANY
 
-    def __init__(self, lm: CausalLM, rank: int = 8, config: FineTuningConfig | None = None) -> None:
+    def __init__(
+        self, lm: LanguageModel, rank: int = 8, config: FineTuningConfig | None = None
+    ) -> None:
         super().__init__(lm)
         self.rank, self.config = rank, config or FineTuningConfig(lr=5e-3)
         self._lora: Lora | None = None
@@ -171,7 +175,7 @@ class LoRA(EditMethod):
         with self._lora.active() if self._lora else nullcontext():
             return super().answer(prompts)
 
-    def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch time vocab"]:
+    def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch ..."]:
         """With the additions."""
         with self._lora.active() if self._lora else nullcontext():
             return super().logits(prompts)

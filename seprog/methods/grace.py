@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seprog.errors import InputError
-from seprog.lm import CausalLM
+from seprog.lm import CausalLM, EncoderModel, LanguageModel
 from seprog.methods.contract import LONGEST_ANSWER, MemoryMethod, Request
-from seprog.methods.weights import activations, changed, collate, outputs, target_loss
+from seprog.methods.weights import activations, answer_losses, changed, outputs
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Entry:
     """One place of the codebook.
 
     Args:
-        key: What goes into the layer at the last token of the prompt.
+        key: What goes into the layer at the token that the answer is read from.
         value: What is to come out of it.
         radius: How far around the key it holds.
         request: The edit that it came from.
@@ -53,7 +53,8 @@ class GraceConfig:
 class GRACE(MemoryMethod[Entry]):
     """The weights stay; what the codebook does not cover is answered as before.
 
-    The value stands in at the prompt's last token and at every token written after it.
+    The value stands in at the prompt's last token and at every token written after it; of an
+    encoder at its first token, from which the label is read.
 
     Args:
         lm: The base model.
@@ -62,12 +63,14 @@ class GRACE(MemoryMethod[Entry]):
 
     name: ClassVar[str] = "grace"
     source: ClassVar[str] = "Hartvigsen et al. 2023, Aging with GRACE"
+    kinds: ClassVar[tuple[type[LanguageModel], ...]] = (CausalLM, EncoderModel)
 
-    def __init__(self, lm: CausalLM, config: GraceConfig | None = None) -> None:
+    def __init__(self, lm: LanguageModel, config: GraceConfig | None = None) -> None:
         super().__init__(lm)
         self.config = config or GraceConfig()
         layers, layer = outputs(lm), self.config.layer
         self._layer = layers[len(layers) // 2 if layer is None else layer]
+        self._place = 0 if isinstance(lm, EncoderModel) else -1
         self.codebook: list[Entry] = []
 
     def apply(self, requests: Sequence[Request]) -> None:
@@ -87,26 +90,30 @@ class GRACE(MemoryMethod[Entry]):
         self.codebook.append(Entry(key, self._value(request), radius, request))
 
     def _keys(self, prompts: Sequence[str]) -> Float[Tensor, "prompts in"]:
+        return self._states(prompts, "input").float()
+
+    def _states(self, prompts: Sequence[str], of: str) -> Float[Tensor, "prompts width"]:
+        """What goes into the layer, or comes out of it, where the answer is read from."""
         lm = self.lm
         ids, mask = lm.tokens.pad(lm.tokens.encode(prompts, True), lm.device)
-        [states] = activations(lm, [self._layer], ids, mask, "input")
-        return states[:, -1].float()
+        [states] = activations(lm, [self._layer], ids, mask, of)
+        return states[:, self._place]
 
     def _value(self, request: Request) -> Float[Tensor, " out"]:
-        batch = collate(self.lm, [request])
-        first = batch.ids.shape[1] - 1 - int(batch.answer.sum())
-        [before] = activations(self.lm, [self._layer], batch.ids, batch.mask, "output")
-        value = before[0, first].detach().clone().requires_grad_(True)
+        [before] = self._states([request.prompt], "output")
+        value = before.detach().clone().requires_grad_(True)
+        first = len(self.lm.tokens.encode([request.prompt], True)[0]) - 1
         size = value.detach().norm().item() / len(value) ** 0.5
         optimizer = torch.optim.Adam([value], lr=self.config.lr * size)
 
         def put(_: Tensor, out: Tensor) -> Tensor:
-            after = torch.arange(out.shape[1], device=out.device) >= first
-            return torch.where(after[:, None], value, out)
+            place = torch.arange(out.shape[1], device=out.device)
+            covered = place >= first if self._place else place == 0
+            return torch.where(covered[:, None], value, out)
 
         for _ in range(self.config.steps):
             with changed(self._layer, put):
-                loss = target_loss(self.lm, batch).mean()
+                loss = answer_losses(self.lm, [request]).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -144,21 +151,21 @@ class GRACE(MemoryMethod[Entry]):
 
         def put(_: Tensor, out: Tensor) -> Tensor:
             found = out.clone()
-            found[:, -1] = values.to(out.dtype)
+            found[:, self._place] = values.to(out.dtype)
             return found
 
         with changed(self._layer, put):
-            return self.lm.generate(prompts, max_new_tokens=LONGEST_ANSWER)
+            return self.lm.reply(prompts, max_new_tokens=LONGEST_ANSWER)
 
-    def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch time vocab"]:
-        """Rows near a key with its value at the last token, the others untouched."""
+    def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch ..."]:
+        """Rows near a key with its value, the others untouched."""
         entries = self.chosen(prompts)
 
         def put(_: Tensor, out: Tensor) -> Tensor:
             found = out.clone()
             for row, entry in enumerate(entries):
                 if entry is not None:
-                    found[row, -1] = entry.value.to(out.dtype)
+                    found[row, self._place] = entry.value.to(out.dtype)
             return found
 
         with changed(self._layer, put):

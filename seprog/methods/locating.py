@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seprog.generator.objective import Batch, divergence
@@ -31,6 +31,9 @@ from seprog.methods.weights import (
     subject_end,
     target_loss,
 )
+
+TOGETHER = 32
+"""Requests whose states are found, and read, at a time."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class _Locating(WeightMethod):
         config: How.
     """
 
+    lm: CausalLM
     _most: ClassVar[int] = 100
     """Layers that are written to, at most."""
 
@@ -90,64 +94,108 @@ class _Locating(WeightMethod):
         self._contexts = ("", *contexts)
         self._moments = second_moments(lm, self._layers, texts)
 
-    def _places(self, request: Request) -> tuple[Batch, Tensor]:
-        """The prompt with its answer behind each context, and where the subject ends."""
-        batches = [collate(self.lm, [request], context) for context in self._contexts]
+    def _placed(self, requests: Sequence[Request]) -> Placed:
+        """Prompts with their answers, each behind every context, and where the subjects end."""
+        batches = [collate(self.lm, [r], context) for r in requests for context in self._contexts]
         time = max(b.ids.shape[1] for b in batches)
         batch = Batch(*(torch.cat([_widened(x, time) for x in part]) for part in _fields(batches)))
-        end = subject_end(self.lm, request.prompt, request.subject)
-        return batch, time - 1 - end - batch.answer.sum(dim=1)
+        ends = [subject_end(self.lm, r.prompt, r.subject) for r in requests]
+        behind = torch.tensor(ends).repeat_interleave(len(self._contexts))
+        places = time - 1 - behind.to(batch.ids.device) - batch.answer.sum(dim=1)
+        return Placed(batch, places, len(self._contexts))
 
-    def _state(
-        self, module: nn.Module, request: Request
-    ) -> tuple[Float[Tensor, " width"], Float[Tensor, " width"]]:
-        """What a module gives at the subject's end, and what it must give for the new answer."""
+    def _states(
+        self, module: nn.Module, requests: Sequence[Request]
+    ) -> tuple[Float[Tensor, "edits width"], Float[Tensor, "edits width"]]:
+        """What a module gives at each subject's end, and what it must give for the new answer."""
+        parts = [requests[i : i + TOGETHER] for i in range(0, len(requests), TOGETHER)]
+        found = [self._some_states(module, part) for part in parts]
+        return torch.cat([before for before, _ in found]), torch.cat([after for _, after in found])
+
+    def _some_states(
+        self, module: nn.Module, requests: Sequence[Request]
+    ) -> tuple[Float[Tensor, "edits width"], Float[Tensor, "edits width"]]:
+        """The same, of few requests, each by itself but for being read together."""
         how, lm = self.config, self.lm
-        batch, places = self._places(request)
-        rows = torch.arange(len(places))
+        placed = self._placed(requests)
+        batch, places = placed.batch, placed.places
+        rows = torch.arange(len(places), device=lm.device)
+        owner = rows // placed.contexts
         [found] = activations(lm, [module], batch.ids, batch.mask, "output")
-        before = found[0, places[0]].detach().clone()
-        essence = f"{request.subject} is a"
-        ids, mask = lm.tokens.pad(lm.tokens.encode([essence], True), lm.device)
-        last = ids.shape[1] - 1 - subject_end(lm, essence, request.subject)
+        before = found[rows, places][:: placed.contexts].detach().clone()
+        texts = [f"{r.subject} is a" for r in requests]
+        ids, mask = lm.tokens.pad(lm.tokens.encode(texts, True), lm.device)
+        behind = [subject_end(lm, t, r.subject) for t, r in zip(texts, requests, strict=True)]
+        ends = ids.shape[1] - 1 - torch.tensor(behind, device=lm.device)
+        each = torch.arange(len(requests), device=lm.device)
         with torch.no_grad():
             own = lm.forward(ids, mask)[:, -1]
-        delta = torch.zeros_like(before, requires_grad=True)
-        size = before.norm()
-        optimizer = torch.optim.Adam([delta], lr=how.lr * size.item() / len(before) ** 0.5)
+        size = before.norm(dim=1, keepdim=True)
+        unit = size / before.shape[1] ** 0.5
+        moves = torch.zeros_like(before, requires_grad=True)  # in units of the state's entries
+        optimizer = torch.optim.Adam([moves], lr=how.lr)
         for _ in range(how.steps):
+            delta = moves * unit
 
-            def moved(_: Tensor, out: Tensor) -> Tensor:
-                shift = torch.zeros_like(out)
-                shift[rows, places] = delta.to(out.dtype)
-                return out + shift
+            def moved(_: Tensor, out: Tensor, delta: Tensor = delta) -> Tensor:
+                return out.index_put((rows, places), delta[owner].to(out.dtype), accumulate=True)
 
-            def moved_essence(_: Tensor, out: Tensor) -> Tensor:
-                shift = torch.zeros_like(out)
-                shift[:, last] = delta.to(out.dtype)
-                return out + shift
+            def moved_essence(_: Tensor, out: Tensor, delta: Tensor = delta) -> Tensor:
+                return out.index_put((each, ends), delta.to(out.dtype), accumulate=True)
 
             with changed(module, moved):
-                loss = target_loss(lm, batch).mean()
+                loss = target_loss(lm, batch).sum() / placed.contexts
             with changed(module, moved_essence):
-                drift = divergence(own, lm.forward(ids, mask)[:, -1])
-            whole = loss + how.keep * drift + how.decay * delta.norm() / size**2
+                drift = len(requests) * divergence(own, lm.forward(ids, mask)[:, -1])
+            far = (delta.norm(dim=1, keepdim=True) / size**2).sum()
             optimizer.zero_grad()
-            whole.backward()
+            (loss + how.keep * drift + how.decay * far).backward()
             optimizer.step()
             with torch.no_grad():
-                delta.mul_((how.largest * size / delta.norm().clamp(min=1e-9)).clamp(max=1.0))
-        return before, before + delta.detach()
+                gone = (moves * unit).norm(dim=1, keepdim=True)
+                moves.mul_((how.largest * size / gone.clamp(min=1e-9)).clamp(max=1.0))
+        return before, before + moves.detach() * unit
 
-    def _keys(self, request: Request) -> list[Float[Tensor, " in"]]:
-        """What goes into each layer at the subject's end, averaged over the contexts."""
-        batch, places = self._places(request)
-        found = activations(self.lm, self._layers, batch.ids, batch.mask, "input")
-        return [x[torch.arange(len(places)), places].float().mean(dim=0) for x in found]
+    def _keys(self, requests: Sequence[Request]) -> list[Float[Tensor, "edits in"]]:
+        """What goes into each layer at each subject's end, averaged over the contexts."""
+        return [
+            x.float().unflatten(0, (-1, len(self._contexts))).mean(dim=1)
+            for x in self._at_ends(self._layers, requests, "input")
+        ]
+
+    def _at_ends(
+        self, modules: Sequence[nn.Module], requests: Sequence[Request], of: str
+    ) -> list[Float[Tensor, "rows width"]]:
+        """What goes into or comes out of modules at the subjects' ends, context by context."""
+        found: list[list[Tensor]] = [[] for _ in modules]
+        for start in range(0, len(requests), TOGETHER):
+            placed = self._placed(requests[start : start + TOGETHER])
+            batch, places = placed.batch, placed.places
+            rows = torch.arange(len(places), device=places.device)
+            for part, states in zip(
+                found, activations(self.lm, modules, batch.ids, batch.mask, of), strict=True
+            ):
+                part.append(states[rows, places])
+        return [torch.cat(part) for part in found]
 
     def _ridged(self, moment: Float[Tensor, "in in"]) -> Float[Tensor, "in in"]:
         eye = torch.eye(len(moment), device=moment.device)
         return moment + self.config.ridge * moment.diagonal().mean() * eye
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Prompts with their answers, and where to look.
+
+    Args:
+        batch: A row per request and context, the contexts of a request one after another.
+        places: Where each row's subject ends.
+        contexts: Rows of each request.
+    """
+
+    batch: Batch
+    places: Int[Tensor, " rows"]
+    contexts: int
 
 
 def _fields(batches: Sequence[Batch]) -> list[list[Tensor]]:
@@ -172,13 +220,12 @@ class ROME(_Locating):
         [layer], [moment] = self._layers, self._moments
         self.keep([layer.weight])
         for request in requests:
-            before, wanted = self._state(layer, request)
-            [key] = self._keys(request)
+            [before], [wanted] = self._states(layer, [request])
+            [[key]] = self._keys([request])
             direction = torch.linalg.solve(self._ridged(moment), key)
             direction = direction / direction.norm()
-            batch, places = self._places(request)
-            [read] = activations(self.lm, [layer], batch.ids, batch.mask, "input")
-            change = (wanted - before).float() / (read[0, places[0]].float() @ direction)
+            [read] = self._at_ends([layer], [request], "input")
+            change = (wanted - before).float() / (read[0].float() @ direction)
             with torch.no_grad():
                 matrix(layer).add_(torch.outer(change, direction).to(layer.weight.dtype))
 
@@ -195,9 +242,9 @@ class MEMIT(_Locating):
             return
         self.keep(layer.weight for layer in self._layers)
         last = blocks(self.lm)[self._numbers[-1]]
-        wanted = torch.stack([self._state(last, r)[1] for r in requests]).float()
+        wanted = self._states(last, requests)[1].float()
         for i, layer in enumerate(self._layers):
-            keys = torch.stack([self._keys(r)[i] for r in requests], dim=1)
+            keys = self._keys(requests)[i].T
             missing = (wanted - self._now(last, requests)) / (len(self._layers) - i)
             with torch.no_grad():
                 matrix(layer).add_(self._change(i, keys, missing.T).to(layer.weight.dtype))
@@ -205,12 +252,8 @@ class MEMIT(_Locating):
 
     def _now(self, block: nn.Module, requests: Sequence[Request]) -> Float[Tensor, "edits width"]:
         """What a block gives at the end of each subject."""
-        found = []
-        for request in requests:
-            batch, places = self._places(request)
-            [states] = activations(self.lm, [block], batch.ids, batch.mask, "output")
-            found.append(states[0, places[0]].float())
-        return torch.stack(found)
+        [states] = self._at_ends([block], requests, "output")
+        return states[:: len(self._contexts)].float()
 
     def _change(
         self, i: int, keys: Float[Tensor, "in edits"], missing: Float[Tensor, "width edits"]
@@ -252,9 +295,8 @@ class AlphaEdit(MEMIT):
         return torch.linalg.solve(known + scale * eye, free @ keys @ missing.T).T
 
     def _wrote(self, requests: Sequence[Request]) -> None:
-        for request in requests:
-            for seen, key in zip(self._seen, self._keys(request), strict=True):
-                seen += torch.outer(key, key)
+        for seen, keys in zip(self._seen, self._keys(requests), strict=True):
+            seen += keys.T @ keys
 
     def revert(self) -> None:
         """Put the weights back, and forget which keys were written."""

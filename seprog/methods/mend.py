@@ -257,6 +257,7 @@ class MEND(WeightMethod):
         strength: Factor of every change.
     """
 
+    lm: CausalLM
     name: ClassVar[str] = "mend"
     source: ClassVar[str] = "Mitchell et al. 2021, Fast Model Editing at Scale"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from seprog.methods.contract import EditMethod, Request
+from seprog.lm import LanguageModel
+from seprog.methods.contract import ANY, EditMethod, Request
 
 
 class Nothing(EditMethod):
@@ -13,6 +14,7 @@ class Nothing(EditMethod):
 
     name: ClassVar[str] = "none"
     source: ClassVar[str] = "the base model"
+    kinds: ClassVar[tuple[type[LanguageModel], ...]] = ANY
     forgets: ClassVar[bool] = True
 
     def apply(self, requests: Sequence[Request]) -> None:

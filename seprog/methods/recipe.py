@@ -168,6 +168,7 @@ class RECIPE(MemoryMethod[int]):
         margin: How much nearer than the sentinel an edit must be (-2 to 2).
     """
 
+    lm: CausalLM
     name: ClassVar[str] = "recipe"
     source: ClassVar[str] = (
         "Chen et al. 2024, Lifelong Knowledge Editing for LLMs with Retrieval-Augmented "

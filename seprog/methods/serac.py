@@ -8,7 +8,7 @@ and the query, and has the base model's tokenizer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from seprog.data.documents import Document
 from seprog.errors import InputError
 from seprog.gate import ScopeGate, Shelf
-from seprog.lm import CausalLM
+from seprog.lm import CausalLM, EncoderModel, LanguageModel
 from seprog.methods.contract import LONGEST_ANSWER, MemoryMethod, Request
 from seprog.training.scopes import Scopes
 from seprog.types import Edit, Example
@@ -63,9 +63,14 @@ class SERAC(MemoryMethod[str]):
 
     name: ClassVar[str] = "serac"
     source: ClassVar[str] = "Mitchell et al. 2022, Memory-Based Model Editing at Scale"
+    kinds: ClassVar[tuple[type[LanguageModel], ...]] = (CausalLM, EncoderModel)
 
     def __init__(
-        self, lm: CausalLM, gate: ScopeGate, counterfactual: CausalLM, threshold: float = 0.5
+        self,
+        lm: LanguageModel,
+        gate: ScopeGate,
+        counterfactual: LanguageModel,
+        threshold: float = 0.5,
     ) -> None:
         super().__init__(lm)
         self.gate, self.counterfactual, self.threshold = gate, counterfactual, threshold
@@ -108,16 +113,16 @@ class SERAC(MemoryMethod[str]):
     def answer_with(self, prompts: Sequence[str], entries: Sequence[str]) -> list[str]:
         """By the counterfactual model, which reads the edit first."""
         texts = [f"{statement} {p}" for statement, p in zip(entries, prompts, strict=True)]
-        return self.counterfactual.generate(texts, max_new_tokens=LONGEST_ANSWER)
+        return self.counterfactual.reply(texts, max_new_tokens=LONGEST_ANSWER)
 
-    def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch time vocab"]:
+    def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch ..."]:
         """In scope the counterfactual model's, else the base model's."""
         found, chosen = super().logits(prompts), self.chosen(prompts)
         for i, statement in enumerate(chosen):
             if statement is not None:
-                other = self.counterfactual
+                other: Any = self.counterfactual
                 ids = other.tokens.encode([f"{statement} {prompts[i]}"], True)
                 own = other.forward(other.tokens.pad(ids, other.device)[0])[0]
-                wide = min(len(own), found.shape[1])
+                wide = min(len(own), found.shape[1])  # tokens, or labels
                 found[i, -wide:] = own[-wide:]
         return found

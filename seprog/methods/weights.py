@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from seprog.errors import InputError, ModelError
-from seprog.generator.objective import Batch, Continuation
-from seprog.lm import CausalLM
+from seprog.generator.objective import Batch, Continuation, objective_for
+from seprog.lm import CausalLM, LanguageModel, Seq2SeqLM
 from seprog.methods.contract import EditMethod, Request
 from seprog.types import Example
 
@@ -29,7 +29,7 @@ Ids = Int[Tensor, "batch time"]
 class WeightMethod(EditMethod):
     """Base of the methods that change weights; takes them back from a copy."""
 
-    def __init__(self, lm: CausalLM) -> None:
+    def __init__(self, lm: LanguageModel) -> None:
         super().__init__(lm)
         self._before: dict[Tensor, Tensor] = {}
 
@@ -51,14 +51,18 @@ class WeightMethod(EditMethod):
         return sum(p.numel() * p.element_size() for p in self._before)
 
 
-def blocks(lm: CausalLM) -> list[nn.Module]:
-    """The layers of the model, in order.
+def blocks(lm: LanguageModel) -> list[nn.Module]:
+    """The layers of the model, or of its decoder, in order.
 
     Raises:
         ModelError: If it has no list of as many modules as its configuration says layers.
     """
-    count = lm.model.config.get_text_config().num_hidden_layers
-    for module in lm.model.modules():
+    config, root = lm.model.config.get_text_config(), lm.model
+    count = config.num_hidden_layers
+    if isinstance(lm, Seq2SeqLM):
+        root = lm.model.get_decoder()
+        count = getattr(config, "decoder_layers", getattr(config, "num_decoder_layers", count))
+    for module in root.modules():
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return list(module)
     raise ModelError(
@@ -69,7 +73,7 @@ def blocks(lm: CausalLM) -> list[nn.Module]:
 
 
 @torch.no_grad()
-def outputs(lm: CausalLM) -> list[Linear]:
+def outputs(lm: LanguageModel) -> list[Linear]:
     """Per layer, the linear layer that runs last in it: the output of the feed-forward part."""
     found: list[Linear] = []
     for block in blocks(lm):
@@ -104,6 +108,12 @@ def trainable(parameters: Sequence[Tensor]) -> Iterator[None]:
         for parameter in parameters:
             parameter.requires_grad_(False)
             parameter.grad = None
+
+
+def answer_losses(lm: LanguageModel, requests: Sequence[Request]) -> Float[Tensor, " batch"]:
+    """Cross-entropy of each request's new answer, averaged over its tokens; that of a label."""
+    rows = [Example((), r.prompt, r.target) for r in requests]
+    return objective_for(lm).ask(None, rows).losses()
 
 
 def target_loss(lm: CausalLM, batch: Batch) -> Float[Tensor, " batch"]:
@@ -156,7 +166,7 @@ def changed(module: nn.Module, change: Callable[[Tensor, Tensor], Tensor]) -> It
 
 @torch.no_grad()
 def activations(
-    lm: CausalLM, modules: Sequence[nn.Module], ids: Ids, mask: Ids, of: str
+    lm: LanguageModel, modules: Sequence[nn.Module], ids: Ids, mask: Ids, of: str
 ) -> list[Float[Tensor, "batch time width"]]:
     """What goes into or comes out of modules.
 

@@ -10,34 +10,34 @@ from pathlib import Path
 import pytest
 import torch
 
-from seprog.bench import lab, peers
+from seprog.bench import classifiers, lab, peers
 from seprog.bench.counterfact import CounterFact
-from seprog.bench.course import Course, FactCourse
+from seprog.bench.course import Course, TrialCourse
 from seprog.bench.lab import workshop_on
+from seprog.bench.leapofthought import LeapOfThought
 from seprog.bench.peers import PEERS, evaluate
 from seprog.bench.trials import written
 from seprog.bench.workshop import Workshop
 from seprog.errors import InputError
-from seprog.lm import CausalLM
 from seprog.training.gate import GateTraining
 from tests.bench.test_counterfact import CONFIG as ONE_LAYER
+from tests.bench.test_leapofthought import HOW
 from tests.bench.test_peers import TINY
+from tests.data import leaps
 from tests.data.records import write
 
 CONFIG = replace(ONE_LAYER, model=replace(ONE_LAYER.model, layers=2))
 
 
 @pytest.fixture(scope="module")
-def course(tmp_path_factory: pytest.TempPathFactory) -> FactCourse:
+def course(tmp_path_factory: pytest.TempPathFactory) -> TrialCourse:
     folder = tmp_path_factory.mktemp("counterfact")
     task = CounterFact(write(folder / "data"), CONFIG)
-    lm = task.models(folder / "work").base
-    assert isinstance(lm, CausalLM)
-    return FactCourse("counterfact", task, lm)
+    return TrialCourse("counterfact", task, task.models(folder / "work"))
 
 
-def test_edits_and_questions_are_those_of_the_trials(course: FactCourse) -> None:
-    assert isinstance(course, Course)
+def test_edits_and_questions_are_those_of_the_trials(course: TrialCourse) -> None:
+    assert isinstance(course, Course) and course.sizes(3) == [2, 8]
     trials = list(course.task.trials(3, lambda texts: [""] * len(texts)))
     for size in (2, 8):
         own, found = [t for t in trials if t.edits == size], course.series(size, 3)
@@ -53,7 +53,7 @@ def test_edits_and_questions_are_those_of_the_trials(course: FactCourse) -> None
         course.series(7, 3)
 
 
-def test_nothing_that_is_reported_is_learnt_from_or_tuned_on(course: FactCourse) -> None:
+def test_nothing_that_is_reported_is_learnt_from_or_tuned_on(course: TrialCourse) -> None:
     reported = {f.subject for f in course.task.parts.test}
 
     def clean(text: str) -> bool:
@@ -76,7 +76,7 @@ def test_nothing_that_is_reported_is_learnt_from_or_tuned_on(course: FactCourse)
 
 
 def test_methods_are_measured_on_facts(
-    course: FactCourse, tmp_path: Path, small_encoder: None, monkeypatch: pytest.MonkeyPatch
+    course: TrialCourse, tmp_path: Path, small_encoder: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peers, "BUDGET", 1)
     monkeypatch.setattr(peers, "TUNING_EDITS", 2)
@@ -93,7 +93,7 @@ def test_methods_are_measured_on_facts(
             assert own["rewrite"]["n"] == (8 if size == 8 else 4) and own["ms_per_edit"]["n"] > 0
             early = rows[name, size, "right_after"]
             assert early["rewrite"]["n"] == own["rewrite"]["n"]
-            assert not rows[name, size, "after_changes"], "facts are neither replaced nor retaken"
+            assert (name, size, "after_changes") not in rows, "nothing is replaced or taken back"
     assert rows["none", 8, "after_all"]["near_miss"]["value"] == 1.0
     said = [json.loads(line) for line in answers.open()]
     assert {(r["dataset"], r["protocol"]) for r in said} == {("counterfact", "sequential")}
@@ -101,7 +101,7 @@ def test_methods_are_measured_on_facts(
 
 
 def test_a_workshop_for_a_data_set(
-    course: FactCourse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    course: TrialCourse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(lab.TASKS, "counterfact", lambda *a: CounterFact(a[0], CONFIG))
     data = write(tmp_path / "data")
@@ -110,12 +110,40 @@ def test_a_workshop_for_a_data_set(
     assert (tmp_path / "work" / "base" / "model.safetensors").exists()
     PEERS["none"].make(shop, {})
     assert workshop_on("atlas", None, tmp_path).course.name == "atlas"
-    for name, folder in (("counterfact", None), ("quux", data)):
-        with pytest.raises(InputError, match="base models are causal"):
-            workshop_on(name, folder, tmp_path)
+    with pytest.raises(InputError, match="'counterfact', without its files"):
+        workshop_on("counterfact", None, tmp_path)
+    with pytest.raises(InputError, match="measured on 'quux'"):
+        workshop_on("quux", data, tmp_path)
 
 
-def test_a_classifier_is_no_base_for_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(lab.TASKS, "fever", lambda *a: object())
-    with pytest.raises(InputError, match="Peers were to be measured on 'fever', with the files"):
-        workshop_on("fever", tmp_path, tmp_path)
+def test_methods_are_measured_on_a_classifier(
+    encoder_folder: Path,
+    small_encoder: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(classifiers, "packaged_folder", lambda: encoder_folder)
+    monkeypatch.setattr(peers, "BUDGET", 1)
+    monkeypatch.setattr(peers, "TUNING_EDITS", 2)
+    task = LeapOfThought(leaps.write(tmp_path / "data"), sizes=(1, 0), far=4, how=HOW)
+    course = TrialCourse("leapofthought", task, task.models(tmp_path / "work"))
+    shop = Workshop(course, tmp_path / "work" / "peers", TINY)
+    names = ["none", "ft", "ft_l", "lora", "grace", "serac"]
+    result = evaluate(shop, [], names, progress=False)
+    rows = {
+        (r["protocol"], r["edits"], r["method"]): r["metrics"]
+        for r in result["results"]
+        if r["when"] == "after_all"
+    }
+    assert {p for p, _, _ in rows} >= {"property", "rule"} and "both" not in {p for p, *_ in rows}
+    whole = max(n for p, n, _ in rows if p == "property")
+    assert whole > 1 and rows["property", whole, "none"]["far"]["value"] == 1.0
+    for name in names:
+        own = rows["property", whole, name]
+        assert own["rewrite"]["n"] == rows["property", whole, "none"]["rewrite"]["n"]
+        assert "perplexity_ratio" not in own and own["query_ratio_in_scope"]["value"] > 0
+        assert ("training_seconds" in own) == (name != "serac"), "its reader came with the data"
+    with pytest.raises(InputError, match=r"rome was to edit a base model that is a EncoderModel"):
+        evaluate(shop, [1], ["rome"], progress=False)
+    with pytest.raises(InputError, match="a data set of facts"):
+        course.taught()

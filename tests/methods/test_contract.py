@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +13,7 @@ from torch import Tensor
 
 from seprog.atlas import MODEL
 from seprog.errors import InputError
-from seprog.lm import CausalLM
+from seprog.lm import CausalLM, EncoderModel, LanguageModel, Seq2SeqLM
 from seprog.methods import (
     FT,
     FTL,
@@ -19,12 +22,13 @@ from seprog.methods import (
     ROME,
     AlphaEdit,
     EditMethod,
+    FineTuningConfig,
     LocatingConfig,
     LoRA,
     Nothing,
     Request,
 )
-from seprog.methods.weights import blocks, matrix, outputs, subject_end
+from seprog.methods.weights import answer_losses, blocks, matrix, outputs, subject_end
 
 REQUESTS = [
     Request(f"The capital of {country} is", city, country, f"The capital of {country} is {city}.")
@@ -37,7 +41,7 @@ TEXTS = [
     for country in ("France", "Chad", "Japan", "Brazil", "Norway", "India", "Cuba", "Egypt")
 ]
 HOW = LocatingConfig(decay=0.0, keep=0.0, largest=8.0)
-MAKE: dict[str, Callable[[CausalLM], EditMethod]] = {
+MAKE: dict[str, Callable[[Any], EditMethod]] = {
     "none": Nothing,
     "ft": FT,
     "ft_l": lambda lm: FTL(lm, bound=0.1),
@@ -55,7 +59,7 @@ def lm() -> CausalLM:
     return CausalLM.from_pretrained(str(MODEL), "float32")
 
 
-def weights(lm: CausalLM) -> list[Tensor]:
+def weights(lm: LanguageModel) -> list[Tensor]:
     return [p.detach().clone() for p in lm.model.parameters()]
 
 
@@ -124,9 +128,9 @@ def test_rome_writes_the_state_that_it_found(family: str) -> None:
     request = Request("Ann lives in", "Rome", "Ann", "Ann lives in Rome.")
     method = ROME(lm, ["Some text or other.", "Bob has a dog.", "Eve sings " * 8])
     [layer] = method._layers
-    _, wanted = method._state(layer, request)
+    _, [wanted] = method._states(layer, [request])
     method.apply([request])
-    [key] = method._keys(request)
+    [[key]] = method._keys([request])
     bias = 0 if layer.bias is None else layer.bias
     torch.testing.assert_close(matrix(layer) @ key + bias, wanted, atol=2e-3, rtol=2e-3)
 
@@ -142,3 +146,87 @@ def test_what_is_looked_at(lm: CausalLM) -> None:
         subject_end(lm, "The capital is", "Peru")
     with pytest.raises(InputError, match="subject"):
         Request("The capital is", "Lima", "Peru", "The capital of Peru is Lima.")
+
+
+def classifier() -> EncoderModel:
+    from tests.conftest import make_tokenizer
+    from tests.lm.families import build_encoder
+
+    return EncoderModel(build_encoder("bert", "sequence"), make_tokenizer(bos=True))
+
+
+def translator(family: str) -> Seq2SeqLM:
+    from tests.conftest import make_tokenizer
+    from tests.lm.families import build_seq2seq
+
+    return Seq2SeqLM(build_seq2seq(family), make_tokenizer(bos=True))
+
+
+OTHERS: list[tuple[str, Callable[[], LanguageModel]]] = [
+    *((name, classifier) for name in ("ft", "ft_l", "lora", "grace")),
+    *(
+        (name, partial(translator, family))
+        for name in ("ft", "ft_l", "lora")
+        for family in ("t5", "bart")
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "make"), OTHERS)
+def test_an_edit_of_another_kind_of_model_takes_and_is_reverted(
+    name: str, make: Callable[[], LanguageModel]
+) -> None:
+    lm = make()
+    prompts = ["Ann lives in", "Who wrote Hamlet?"]
+    said = lm.reply(prompts, max_new_tokens=4)
+    target = "Rome"
+    if isinstance(lm, EncoderModel):
+        target = next(label for label in lm.labels if label != said[0])
+    method = MAKE[name](lm)
+    if name != "grace":
+        method.config = FineTuningConfig(lr=3e-2 if name == "lora" else 1e-2, steps=60)
+    if isinstance(method, FTL):
+        method.bound = 10.0
+    request = Request(prompts[0], target, "Ann", f"{prompts[0]} {target}.")
+    before, logits = weights(lm), method.logits(prompts)
+    [loss] = answer_losses(lm, [request]).tolist()
+    method.apply([request])
+    if isinstance(lm, EncoderModel):
+        assert method.answer(prompts[:1]) == [target]
+    else:
+        lora = method._lora if isinstance(method, LoRA) else None
+        with lora.active() if lora else nullcontext():
+            assert answer_losses(lm, [request]).item() < loss - 0.5
+    assert not torch.equal(method.logits(prompts), logits)
+    method.revert()
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(lm), strict=True))
+    assert torch.equal(method.logits(prompts), logits)
+
+
+def test_a_method_refuses_what_it_is_not_made_for() -> None:
+    refused: list[tuple[type[EditMethod], LanguageModel]] = [
+        (ROME, classifier()),
+        (GRACE, translator("t5")),
+    ]
+    for method, lm in refused:
+        with pytest.raises(InputError, match=f"{method.name} was to edit a base model that is a"):
+            method.require_fit(lm)
+
+
+def test_states_found_together_are_those_found_alone(lm: CausalLM) -> None:
+    from seprog.methods import locating
+
+    method = ROME(lm, TEXTS, ("I heard that", "Once"), HOW)
+    [layer] = method._layers
+    more = [*REQUESTS, Request("Ann lives in", "Rome", "Ann", "Ann lives in Rome.")]
+    before, wanted = method._states(layer, more)
+    [keys] = method._keys(more)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(locating, "TOGETHER", 1)
+        alone = [method._states(layer, [r]) for r in more]
+    for i, ([was], [will]) in enumerate(alone):
+        torch.testing.assert_close(before[i], was, atol=1e-4, rtol=1e-4)
+        moved = (will - was).norm()
+        assert (wanted[i] - will).norm() < 0.1 * moved
+        [[key]] = method._keys([more[i]])
+        torch.testing.assert_close(keys[i], key, atol=1e-4, rtol=1e-4)
