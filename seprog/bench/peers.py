@@ -57,6 +57,8 @@ TUNED_FOR = ("rewrite", "paraphrase", "near_miss", "far")
 """The best setting is the one with the highest mean of these."""
 QUERIES = 30
 """Questions in scope, and out of it, whose time is taken."""
+TIMED = 10
+"""Memories, where there are many, in which queries are timed."""
 ASIDE = 100
 """Far questions that perplexity is taken over, at most."""
 
@@ -245,8 +247,11 @@ def _each(
     method: EditMethod, at_once: int, series: Sequence[Series], progress: bool
 ) -> tuple[list[Record], dict[str, dict[str, float]]]:
     """Edit and ask, series by series; costs are the mean over them."""
-    queries = max(1, QUERIES // len(series))
-    done = [run(method, at_once, what, progress, queries) for what in series]
+    queries = QUERIES // min(TIMED, len(series))
+    done = [
+        run(method, at_once, what, progress, queries if i < TIMED else 0)
+        for i, what in enumerate(series)
+    ]
     costs = [costs for _, costs in done]
     mean = {}
     for name in dict.fromkeys(name for part in costs for name in part):
@@ -291,7 +296,8 @@ def run(
         at_once: Edits at a time; 0 means all of them.
         what: The edits, and what is asked.
         progress: Whether to show a progress bar.
-        queries: Questions in scope, and out of it, whose time is taken, at most.
+        queries: Questions in scope, and out of it, whose time is taken, at most; 0 measures no
+            queries, nor their memory.
 
     Returns:
         Every answer, and what edits and queries cost.
@@ -331,8 +337,10 @@ def run(
         "query_ratio_out_of_scope": [q for q in questions if q.kind in OUT_OF_SCOPE][:queries],
     }
     edited = {name: _seconds(method, pool) for name, pool in pools.items() if pool}
-    with PeakMemory(method.lm.device) as answering:
-        _answers(method, questions[:TRIED])
+    if queries:
+        with PeakMemory(method.lm.device) as answering:
+            _answers(method, questions[:TRIED])
+        costs["peak_bytes_answering"] = {"value": answering.bytes, "n": TRIED}
     if what.replaced:
         method.apply(list(what.replaced.values()))
     for request in what.taken if method.forgets else ():
@@ -341,7 +349,6 @@ def run(
     said = dict(zip(asked, _answers(method, asked), strict=True))
     found += _records(method, what, "after_changes", later_base, said, {})
     method.revert()
-    costs["peak_bytes_answering"] = {"value": answering.bytes, "n": TRIED}
     for name, seconds in edited.items():
         ratio = seconds / _seconds(method, pools[name])
         costs[name] = {"value": ratio, "n": len(pools[name])}
