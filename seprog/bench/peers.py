@@ -134,7 +134,7 @@ PEERS = {
         FTL,
         lambda w, s: FTL(w.lm, s["layer"], s["bound"], _of(FineTuningConfig, s)),
         1,
-        {"layer": (-1, -3, -6), "bound": (3e-3, 1e-2, 3e-2, 1e-1), "lr": (5e-3,), "steps": (40,)},
+        {"layer": (-1, -3, -6), "bound": (1e-2, 3e-2, 1e-1, 3e-1), "lr": (5e-3,), "steps": (40,)},
     ),
     "lora": Peer(
         LoRA,
@@ -152,7 +152,7 @@ PEERS = {
         MEMIT,
         _located(MEMIT),
         0,
-        {"layers": _LAYERS, "prior": (0.1, 1.0, 10.0), "largest": (2.0, 4.0)},
+        {"layers": _LAYERS, "prior": (0.15, 1.5, 15.0), "largest": (0.75, 2.0, 4.0)},
     ),
     "alphaedit": Peer(
         AlphaEdit,

@@ -83,17 +83,15 @@ def test_methods_are_measured_on_facts(
     before = [p.clone() for p in course.lm.model.parameters()]
     shop = Workshop(course, tmp_path, TINY)
     out, answers = tmp_path / "r.json", tmp_path / "a.jsonl"
-    names = ["none", "ft", "mend", "grace", "serac", "recipe"]
-    result = evaluate(shop, [2, 8], names, 0, out, answers, progress=False)
+    names = ["none", "mend", "serac", "recipe"]
+    result = evaluate(shop, [8], names, 0, out, answers, progress=False)
     assert result["config"]["dataset"] == "counterfact"
     rows = {(r["method"], r["edits"], r["when"]): r["metrics"] for r in result["results"]}
     for name in names:
-        for size in (2, 8):
-            own = rows[name, size, "after_all"]
-            assert own["rewrite"]["n"] == (8 if size == 8 else 4) and own["ms_per_edit"]["n"] > 0
-            early = rows[name, size, "right_after"]
-            assert early["rewrite"]["n"] == own["rewrite"]["n"]
-            assert (name, size, "after_changes") not in rows, "nothing is replaced or taken back"
+        own = rows[name, 8, "after_all"]
+        assert own["rewrite"]["n"] == 8 and own["ms_per_edit"]["n"] == 8
+        assert rows[name, 8, "right_after"]["rewrite"]["n"] == 8
+        assert (name, 8, "after_changes") not in rows, "nothing is replaced or taken back"
     assert rows["none", 8, "after_all"]["near_miss"]["value"] == 1.0
     said = [json.loads(line) for line in answers.open()]
     assert {(r["dataset"], r["protocol"]) for r in said} == {("counterfact", "sequential")}
@@ -125,18 +123,19 @@ def test_methods_are_measured_on_a_classifier(
     monkeypatch.setattr(classifiers, "packaged_folder", lambda: encoder_folder)
     monkeypatch.setattr(peers, "BUDGET", 1)
     monkeypatch.setattr(peers, "TUNING_EDITS", 2)
-    task = LeapOfThought(leaps.write(tmp_path / "data"), sizes=(1, 0), far=4, how=HOW)
+    task = LeapOfThought(leaps.write(tmp_path / "data"), sizes=(0,), far=4, how=HOW)
     course = TrialCourse("leapofthought", task, task.models(tmp_path / "work"))
     shop = Workshop(course, tmp_path / "work" / "peers", TINY)
-    names = ["none", "ft", "ft_l", "lora", "grace", "serac"]
-    result = evaluate(shop, [], names, progress=False)
+    names = ["none", "ft_l", "grace", "serac"]
+    sizes = course.sizes(0)
+    result = evaluate(shop, sizes[:1], names, progress=False)
     rows = {
         (r["protocol"], r["edits"], r["method"]): r["metrics"]
         for r in result["results"]
         if r["when"] == "after_all"
     }
-    assert {p for p, _, _ in rows} >= {"property", "rule"} and "both" not in {p for p, *_ in rows}
-    whole = max(n for p, n, _ in rows if p == "property")
+    assert "both" not in {protocol for protocol, *_ in rows}, "rules have no prompt of their own"
+    whole = sizes[0]
     assert whole > 1 and rows["property", whole, "none"]["far"]["value"] == 1.0
     for name in names:
         own = rows["property", whole, name]
