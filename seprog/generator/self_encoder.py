@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from seprog.errors import FingerprintMismatch
+from seprog.errors import FingerprintMismatch, InputError
 from seprog.generator.refine import refined
 from seprog.lm import LanguageModel
 from seprog.lora import Lora
@@ -32,9 +32,10 @@ class SelfEncoderConfig:
     """Size of the generator.
 
     Args:
-        summary: Summary tokens per edit (>= 1).
+        summary: Summary tokens per edit (>= 0).
         rank: Rank of the LoRA.
-        keep_text: Whether the text's own tokens are part of the prefix too.
+        keep_text: Whether the text's own tokens are part of the prefix too; they must be where
+            there are no summary tokens.
         refine: Steps of gradient descent, at most, on a prefix with which the model does not give
             its edit's answer; 0 leaves it.
         version: Of the format.
@@ -45,6 +46,14 @@ class SelfEncoderConfig:
     keep_text: bool = True
     refine: int = 0
     version: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.summary and not self.keep_text:
+            raise InputError(
+                "A generator without summary tokens was to leave the text's own out, too",
+                "at least one token in a prefix",
+                "Give it summary tokens, or keep the text",
+            )
 
 
 class SelfEncoder(nn.Module):
@@ -95,9 +104,10 @@ class SelfEncoder(nn.Module):
         ids, mask = lm.tokens.pad(rows, lm.device)  # (R, T + P)
         place = mask.cumsum(dim=1) - mask.sum(dim=1, keepdim=True) + p  # 1 to P at the last ones
         last = mask.bool() & (place > 0)
-        words = lm.model.get_input_embeddings()(ids)  # (R, T + P, hidden)
-        summary = self.summary.to(words.dtype)[(place - 1).clamp(0, p - 1)]
-        read = torch.where(last[:, :, None], summary, words)
+        read = lm.model.get_input_embeddings()(ids)  # (R, T + P, hidden)
+        if p:
+            summary = self.summary.to(read.dtype)[(place - 1).clamp(0, p - 1)]
+            read = torch.where(last[:, :, None], summary, read)
         keep = mask.bool() if self.config.keep_text else last
         with self.lora.active():
             return lm.capture(inputs_embeds=read, attention_mask=mask, keep=keep)

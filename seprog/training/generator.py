@@ -30,7 +30,7 @@ class GeneratorTraining:
     """How a generator is trained.
 
     Args:
-        summary: Summary tokens per edit.
+        summary: Summary tokens per edit; 0 only where the text is kept.
         rank: Rank of the LoRA.
         keep_text: Whether the text's own tokens are part of the prefix too.
         refine: Steps on a prefix that does not take, when an edit is written; not in training.

@@ -52,6 +52,20 @@ def test_a_prefix_has_so_many_tokens_at_every_site(tiny_lm: CausalLM, keep_text:
     assert batch.mask.sum(1).tolist() == [len(p) for p in prefixes]
 
 
+def test_without_summary_tokens_the_text_is_the_prefix(tiny_lm: CausalLM) -> None:
+    torch.manual_seed(0)
+    generator = SelfEncoder(tiny_lm, SelfEncoderConfig(summary=0, rank=2))
+    read = tiny_lm.capture_text(STATEMENTS)
+    for own, text in zip(generator.prefixes(EDITS), read, strict=True):
+        torch.testing.assert_close(tensors(own), tensors(text), atol=1e-4, rtol=1e-4)
+    with torch.no_grad():
+        for up in generator.lora.up.values():
+            up.copy_(torch.randn(up.shape) * 0.1)
+    assert not torch.allclose(tensors(generator.prefixes(EDITS)[0]), tensors(read[0]), atol=1e-3)
+    with pytest.raises(InputError, match="without summary tokens"):
+        SelfEncoderConfig(summary=0, keep_text=False)
+
+
 def test_untrained_it_starts_from_the_edit_in_context(tiny_lm: CausalLM) -> None:
     generator = SelfEncoder(tiny_lm, SelfEncoderConfig(3, 2, keep_text=True))
     for own, read in zip(generator.prefixes(EDITS), tiny_lm.capture_text(STATEMENTS), strict=True):
