@@ -24,13 +24,13 @@ class Entry:
         key: What goes into the layer at the token that the answer is read from.
         value: What is to come out of it.
         radius: How far around the key it holds.
-        request: The edit that it came from.
+        requests: The edits that rest on it, the one that it came from first; all have one target.
     """
 
     key: Float[Tensor, " in"]
     value: Float[Tensor, " out"]
     radius: float
-    request: Request
+    requests: list[Request]
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,12 @@ class GRACE(MemoryMethod[Entry]):
         near = min(self.codebook, key=lambda e: _distance(e, key), default=None)
         radius = self.config.radius
         if near is not None and (gap := _distance(near, key)) < near.radius + radius:
-            if near.request.target == request.target:
+            if near.requests[0].target == request.target:
                 near.radius = max(near.radius, gap)
+                near.requests.append(request)
                 return
             near.radius = radius = gap / 2
-        self.codebook.append(Entry(key, self._value(request), radius, request))
+        self.codebook.append(Entry(key, self._value(request), radius, [request]))
 
     def _keys(self, prompts: Sequence[str]) -> Float[Tensor, "prompts in"]:
         return self._states(prompts, "input").float()
@@ -124,13 +125,15 @@ class GRACE(MemoryMethod[Entry]):
         self.codebook.clear()
 
     def forget(self, request: Request) -> None:
-        """Take the edit's entry out."""
-        kept = [e for e in self.codebook if e.request != request]
-        if len(kept) == len(self.codebook):
+        """Take the edit's entry out, once no other edit rests on it."""
+        entry = next((e for e in self.codebook if request in e.requests), None)
+        if entry is None:
             raise InputError(
                 f"No entry comes from {request.statement!r}", "an edit in force", "Apply it first"
             )
-        self.codebook[:] = kept
+        entry.requests.remove(request)
+        if not entry.requests:
+            self.codebook[:] = [e for e in self.codebook if e is not entry]
 
     def bytes_kept(self) -> int:
         """Keys, values and radii."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from seprog.methods import (
     AlphaEdit,
     EditMethod,
     FineTuningConfig,
+    GraceConfig,
     LocatingConfig,
     LoRA,
     Nothing,
@@ -230,3 +232,17 @@ def test_states_found_together_are_those_found_alone(lm: CausalLM) -> None:
         assert (wanted[i] - will).norm() < 0.1 * moved
         [[key]] = method._keys([more[i]])
         torch.testing.assert_close(keys[i], key, atol=1e-4, rtol=1e-4)
+
+
+def test_an_edit_that_fell_into_anothers_entry_is_forgotten_too(lm: CausalLM) -> None:
+    [first, *_] = REQUESTS
+    again = replace(first, prompt="Australia has as its capital", statement="Also Milan.")
+    method = GRACE(lm, GraceConfig(radius=1e4, steps=2))
+    method.apply([first, again])
+    assert len(method.codebook) == 1
+    method.forget(first)
+    assert len(method.codebook) == 1 and method.bytes_kept() > 0
+    with pytest.raises(InputError, match="No entry comes from"):
+        method.forget(first)
+    method.forget(again)
+    assert not method.codebook
