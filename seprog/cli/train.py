@@ -55,7 +55,7 @@ def generator(
     ] = None,
     run: RunFolder = None,
     device: options.Device = "cpu",
-    summary: Annotated[int, typer.Option(min=0, metavar="N", help="Summary tokens per edit.")] = 4,
+    summary: Annotated[int, typer.Option(min=0, metavar="N", help="Summary tokens per edit.")] = 0,
     rank: Annotated[int, typer.Option(min=1, metavar="N", help="Rank of the LoRA.")] = 16,
     keep_text: Annotated[
         bool, typer.Option(help="Whether the text's own tokens are part of the prefix too.")

@@ -44,7 +44,7 @@ class GeneratorTraining:
         threads: CPU threads.
     """
 
-    summary: int = 4
+    summary: int = 0
     rank: int = 16
     keep_text: bool = True
     refine: int = 30
