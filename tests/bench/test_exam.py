@@ -56,5 +56,5 @@ def test_an_evaluation_is_saved_answer_by_answer(
     early = [r.prompt for r in records if (r.method, r.when) == ("none", "right_after")]
     assert early and len(early) == len(set(early)), "each is asked once"
     view = table(result)
-    assert len(view.columns) == 2 + len(METHODS)
-    assert set(view.columns[1].cells) >= {"rewrite", "far bitwise", "bytes per edit"}
+    assert len(view.columns) == 3 + len(METHODS)
+    assert set(view.columns[2].cells) >= {"rewrite", "far bitwise", "bytes per edit"}
