@@ -32,11 +32,14 @@ def test_a_suite_is_read_and_cut_into_cells(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(TEXT)
     suite = load_suite(tmp_path / "s.yaml")
     assert suite.parts[1] == Part("fever", tmp_path / "claims", (), (1,), (4,))
-    todo = cells(suite, ("none", "seprog"), ("ft",))
+    todo = cells(suite, lambda name: ("none", "seprog"), ("ft",))
     names = [cell.name for cell in todo]
     assert names[:3] == ["atlas-none+seprog-1-s0", "atlas-ft-1-s0", "atlas-none+seprog-10-s0"]
     assert names[-1] == "fever-1-s4" and len(names) == len(set(names)) == 9
-    assert todo[-1].edits is None
+    assert todo[-1].edits is None and todo[-1].methods == ()
+    mixed = Suite((Part("fever", methods=("ft", "seprog")),))
+    groups = [c.methods for c in cells(mixed, lambda name: ("none", "seprog"), ("ft",))]
+    assert groups == [("seprog",), ("ft",)], "peers by themselves, at all numbers of edits"
 
 
 def test_a_suite_is_narrowed() -> None:
