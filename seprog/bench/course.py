@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Protocol, runtime_checkable
 
 from seprog.atlas.corpus import Corpus
@@ -15,15 +15,13 @@ from seprog.atlas.world import Fact, load_world
 from seprog.bench.atlas import RIGHT_AFTER, Plan, plan
 from seprog.bench.facts import FactEditing
 from seprog.bench.suite import EDITS
-from seprog.bench.trials import Models, Question, Task, Trial, replies
-from seprog.data.documents import Document
+from seprog.bench.trials import Models, Question, Task, Trial, chosen, replies, written
 from seprog.errors import InputError
 from seprog.generator.objective import objective_for
 from seprog.lm import CausalLM, LanguageModel
 from seprog.methods import Lesson, Request
 from seprog.training.examples import NOISE, atlas_examples
-from seprog.training.facts import Fact as TaughtFact
-from seprog.training.facts import mentions
+from seprog.training.facts import FactCorpus, mentions
 from seprog.training.gate import GateTraining, scenarios
 from seprog.training.generator import with_base_answers
 from seprog.training.scopes import Scopes, atlas_scopes
@@ -123,9 +121,7 @@ class AtlasCourse:
 
     def taught(self) -> list[str]:
         """Facts in words."""
-        corpus = Corpus(load_world(), random.Random(0))
-        picks = corpus.rng.choices(range(len(corpus.closed)), k=TAUGHT)
-        return [_text(corpus.closed_document(i)) for i in picks]
+        return _texts(Corpus(load_world(), random.Random(0)))
 
     def _words(self, rng: random.Random) -> Sequence[str]:
         tokenizer: Any = self.lm.tokenizer
@@ -222,10 +218,11 @@ class TrialCourse:
 
     def __init__(self, name: str, task: Task, models: Models) -> None:
         self.name, self.task, self.lm, self.reader = name, task, models.base, models.reader
-        self._facts: dict[str, TaughtFact] = {}
+        self._subjects: dict[str, str] = {}
         if isinstance(task, FactEditing):
             parts = (*task.parts.test, *task.parts.dev, *task.parts.train)
-            self._facts = {f.prompts[0]: f for f in parts}
+            self._subjects = {f.prompts[0]: f.subject for f in parts}
+        self._trials = cache(self._askable)
 
     def taught(self) -> list[str]:
         """Facts in words.
@@ -239,9 +236,7 @@ class TrialCourse:
                 "a data set of facts",
                 "Choose another method",
             )
-        corpus = self.task.corpus(0)
-        picks = corpus.rng.choices(range(len(corpus.closed)), k=TAUGHT)
-        return [_text(corpus.closed_document(i)) for i in picks]
+        return _texts(self.task.corpus(0))
 
     def examples(self, seed: int) -> Iterator[Example]:
         """What generators learn from, as far as it rests on one edit."""
@@ -257,7 +252,7 @@ class TrialCourse:
                 continue
             [statement] = asked.edits
             prompt = statement.removesuffix(f" {asked.answer}.")
-            subject = self._facts[prompt].subject
+            subject = self._subjects[prompt]
             request = Request(prompt, asked.answer, subject, statement)
             other = next(e for e in away if not mentions(e.prompt, [subject]))
             yield Lesson(request, replace(asked, edits=()), replace(other, edits=()))
@@ -267,10 +262,10 @@ class TrialCourse:
         rng = random.Random(how.seed)
         return [self.task.scopes(how.edits, rng) for _ in range(how.scenarios)]
 
-    def _trials(self, seed: int) -> list[Trial]:
-        """Those whose edits all are a prompt with its answer."""
-        trials = list(self.task.trials(seed, lambda texts: replies(self.lm, texts)))
-        return [t for t in trials if set(t.memory) <= {q.needed for q in _rewrites(t)}]
+    def _askable(self, seed: int) -> list[Trial]:
+        """The trials whose edits all are a prompt with its answer."""
+        trials = self.task.trials(seed, lambda texts: replies(self.lm, texts))
+        return [t for t in trials if all("prompt" in row for row in written(t))]
 
     def sizes(self, seed: int) -> list[int]:
         """Those that there are trials of."""
@@ -282,20 +277,12 @@ class TrialCourse:
         Raises:
             InputError: If the data set has none.
         """
-        trials = self._trials(seed)
-        found = [self._series(t, RIGHT_AFTER) for t in trials if t.edits == edits]
-        if not found:
-            raise InputError(
-                f"Trials of {edits} edits at a time came",
-                f"some of {', '.join(map(str, sorted({t.edits for t in trials})))}",
-                "Give one of these with --edits",
-            )
-        return found
+        return [self._series(t, RIGHT_AFTER) for t in chosen(self._trials(seed), [edits])]
 
     def tuning(self, edits: int) -> Series:
         """Some edits of the calibration part, and as many questions out of scope as in it."""
         whole = self.task.calibration(random.Random(1))
-        askable = {q.needed for q in _rewrites(whole)}
+        askable = {(row["statement"],) for row in written(whole) if "prompt" in row}
         memory = [edit for edit in whole.memory if edit in askable][:edits]
         told = {statement for edit in memory for statement in edit}
         inside = [q for q in whole.questions if q.needed and set(q.needed) <= told]
@@ -304,28 +291,27 @@ class TrialCourse:
 
     def _series(self, trial: Trial, early: int) -> Series:
         """A trial's edits; what is in the scope of some is also asked right after them."""
-        asked = {q.needed: q for q in _rewrites(trial)}
-        requests = []
-        for edit in trial.memory:
-            prompt, answer = asked[edit].text, asked[edit].answer or ""
-            subject = self._facts[prompt].subject if prompt in self._facts else ""
-            requests.append(Request(prompt, answer, subject, edit[0]))
+        requests = [
+            Request(
+                row["prompt"],
+                row["target"],
+                self._subjects.get(row["prompt"], ""),
+                row["statement"],
+            )
+            for row in written(trial)
+        ]
         own: dict[str, list[Question]] = {}
         for question in trial.questions:
             for statement in question.needed:
                 own.setdefault(statement, []).append(question)
-        chosen = random.Random(0).sample(requests, min(early, len(requests)))
+        soon = random.Random(0).sample(requests, min(early, len(requests)))
         return Series(
             trial.edits,
             requests,
             trial.questions,
-            {r: own[r.statement] for r in chosen},
+            {r: own[r.statement] for r in soon},
             protocol=trial.protocol,
         )
-
-
-def _rewrites(trial: Trial) -> list[Question]:
-    return [q for q in trial.questions if q.kind == "rewrite" and len(q.needed) == 1]
 
 
 def single(examples: Iterator[Example]) -> Iterator[Example]:
@@ -337,5 +323,7 @@ def single(examples: Iterator[Example]) -> Iterator[Example]:
             yield example
 
 
-def _text(document: Document) -> str:
-    return " ".join(text for text, _ in document.pieces)
+def _texts(corpus: Corpus | FactCorpus) -> list[str]:
+    """Some of the facts that a corpus teaches, in words."""
+    picks = corpus.rng.choices(range(len(corpus.closed)), k=TAUGHT)
+    return [" ".join(text for text, _ in corpus.closed_document(i).pieces) for i in picks]

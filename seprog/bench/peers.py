@@ -239,8 +239,7 @@ def evaluate(
                 costs["training_seconds"] = {"value": making + trained, "n": 1}
             results += entries(name, size, found, costs, protocol)
             records += [(protocol, record) for record in found]
-    where = (course.name, seed)
-    return written(edits, methods, *where, results, records, out, answers, tuning=tuned)
+    return written(edits, methods, course.name, seed, results, records, out, answers, tuning=tuned)
 
 
 def _each(

@@ -209,7 +209,7 @@ def evaluate(
         kept = work / f"trials-{sha256(json.dumps(made_by).encode()).hexdigest()[:12]}.json"
         if not kept.exists():
             found: dict[tuple[str, int, str], list[Record]] = defaultdict(list)
-            trials = _chosen(list(task.trials(seed, base_says)), config.edits)
+            trials = chosen(list(task.trials(seed, base_says)), config.edits)
             for trial in watch(trials, f"seed {seed}", progress):
                 own = base_says([q.text for q in trial.questions])
                 for record in _answers(trial, own, models, gate, generator, config.methods):
@@ -229,7 +229,7 @@ def evaluate(
     return result
 
 
-def _chosen(trials: Sequence[Trial], edits: Sequence[int]) -> list[Trial]:
+def chosen(trials: Sequence[Trial], edits: Sequence[int]) -> list[Trial]:
     """The trials of so many edits at a time; all if none are named."""
     sizes = sorted({t.edits for t in trials})
     if unknown := sorted(set(edits) - set(sizes)):

@@ -95,15 +95,17 @@ class _Locating(WeightMethod):
         self._contexts = ("", *contexts)
         self._moments = second_moments(lm, self._layers, texts)
 
-    def _placed(self, requests: Sequence[Request]) -> Placed:
-        """Prompts with their answers, each behind every context, and where the subjects end."""
+    def _placed(self, requests: Sequence[Request]) -> tuple[Batch, Int[Tensor, " rows"]]:
+        """Prompts with their answers, each behind every context, and where the subjects end.
+
+        A row per request and context, the contexts of a request one after another.
+        """
         batches = [collate(self.lm, [r], context) for r in requests for context in self._contexts]
         time = max(b.ids.shape[1] for b in batches)
         batch = Batch(*(torch.cat([_widened(x, time) for x in part]) for part in _fields(batches)))
         ends = [subject_end(self.lm, r.prompt, r.subject) for r in requests]
         behind = torch.tensor(ends).repeat_interleave(len(self._contexts))
-        places = time - 1 - behind.to(batch.ids.device) - batch.answer.sum(dim=1)
-        return Placed(batch, places, len(self._contexts))
+        return batch, time - 1 - behind.to(batch.ids.device) - batch.answer.sum(dim=1)
 
     def _states(
         self, module: nn.Module, requests: Sequence[Request]
@@ -117,13 +119,12 @@ class _Locating(WeightMethod):
         self, module: nn.Module, requests: Sequence[Request]
     ) -> tuple[Float[Tensor, "edits width"], Float[Tensor, "edits width"]]:
         """The same, of few requests, each by itself but for being read together."""
-        how, lm = self.config, self.lm
-        placed = self._placed(requests)
-        batch, places = placed.batch, placed.places
+        how, lm, contexts = self.config, self.lm, len(self._contexts)
+        batch, places = self._placed(requests)
         rows = torch.arange(len(places), device=lm.device)
-        owner = rows // placed.contexts
+        owner = rows // contexts
         [found] = activations(lm, [module], batch.ids, batch.mask, "output")
-        before = found[rows, places][:: placed.contexts].detach().clone()
+        before = found[rows, places][::contexts].detach().clone()
         texts = [f"{r.subject} is a" for r in requests]
         ids, mask = lm.tokens.pad(lm.tokens.encode(texts, True), lm.device)
         behind = [subject_end(lm, t, r.subject) for t, r in zip(texts, requests, strict=True)]
@@ -145,7 +146,7 @@ class _Locating(WeightMethod):
                 return out.index_put((each, ends), delta.to(out.dtype), accumulate=True)
 
             with changed(module, moved):
-                loss = target_loss(lm, batch).sum() / placed.contexts
+                loss = target_loss(lm, batch).sum() / contexts
             with changed(module, moved_essence):
                 drift = len(requests) * divergence(own, lm.forward(ids, mask)[:, -1])
             far = (delta.norm(dim=1, keepdim=True) / size**2).sum()
@@ -170,8 +171,7 @@ class _Locating(WeightMethod):
         """What goes into or comes out of modules at the subjects' ends, context by context."""
         found: list[list[Tensor]] = [[] for _ in modules]
         for start in range(0, len(requests), TOGETHER):
-            placed = self._placed(requests[start : start + TOGETHER])
-            batch, places = placed.batch, placed.places
+            batch, places = self._placed(requests[start : start + TOGETHER])
             rows = torch.arange(len(places), device=places.device)
             for part, states in zip(
                 found, activations(self.lm, modules, batch.ids, batch.mask, of), strict=True
@@ -182,21 +182,6 @@ class _Locating(WeightMethod):
     def _ridged(self, moment: Float[Tensor, "in in"]) -> Float[Tensor, "in in"]:
         eye = torch.eye(len(moment), device=moment.device)
         return moment + self.config.ridge * moment.diagonal().mean() * eye
-
-
-@dataclass(frozen=True)
-class Placed:
-    """Prompts with their answers, and where to look.
-
-    Args:
-        batch: A row per request and context, the contexts of a request one after another.
-        places: Where each row's subject ends.
-        contexts: Rows of each request.
-    """
-
-    batch: Batch
-    places: Int[Tensor, " rows"]
-    contexts: int
 
 
 def _fields(batches: Sequence[Batch]) -> list[list[Tensor]]:
