@@ -71,7 +71,7 @@ def atlas(
 @app.command("peers", epilog=example("seprog eval peers --edits 100 --json peers.json"))
 def peers(
     dataset: Annotated[
-        str, typer.Option(metavar="NAME", help="atlas, counterfact or knowedit.")
+        str, typer.Option(metavar="NAME", help="atlas, or a data set of seprog eval.")
     ] = "atlas",
     data: Annotated[
         Path | None,
@@ -80,7 +80,7 @@ def peers(
             help="Folder with the data set's files, or its name on the Hub; Atlas needs none.",
         ),
     ] = None,
-    edits: Edits = None,
+    edits: trials.Edits = None,
     methods: Methods = None,
     work: Work = Path("peers"),
     seed: Annotated[int, typer.Option(metavar="N", help="Of edits and probes.")] = 0,
@@ -94,17 +94,19 @@ def peers(
     On the very edits and questions of seprog eval with the data set's name. Its base model is
     taught if it is not in the folder that --work names.
     """
-    sizes = _sizes(edits)
+    sizes = _sizes(edits) if edits else []
     import torch
 
     from seprog.bench.atlas import table
     from seprog.bench.lab import workshop_on
     from seprog.bench.peers import PEERS, evaluate
+    from seprog.methods.contract import require_known
 
+    require_known(methods or (), PEERS)  # before a base model is taught
     torch.set_num_threads(threads)
-    out = common.file_of(json)
-    names, show = methods or list(PEERS), sys.stderr.isatty()
     shop = workshop_on(dataset, data, work, threads, bf16)
+    names = methods or [name for name, peer in PEERS.items() if peer.method.fits(shop.lm)]
+    out, show = common.file_of(json), sys.stderr.isatty()
     result = evaluate(shop, sizes, names, seed, out, answers, show)
     print_result(result, table, json)
 

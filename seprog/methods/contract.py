@@ -88,13 +88,18 @@ class EditMethod(ABC):
         self.lm = lm
 
     @classmethod
+    def fits(cls, lm: LanguageModel) -> bool:
+        """Whether the method is made for a base model."""
+        return isinstance(lm, cls.kinds)
+
+    @classmethod
     def require_fit(cls, lm: LanguageModel) -> None:
         """Refuse a base model that the method is not made for.
 
         Raises:
             InputError: If it is not.
         """
-        if not isinstance(lm, cls.kinds):
+        if not cls.fits(lm):
             raise InputError(
                 f"{cls.name} was to edit a base model that is a {type(lm).__name__}",
                 " or ".join(kind.__name__ for kind in cls.kinds),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from seprog.cli.demo import Story
 from seprog.editor import Editor
 from seprog.errors import MissingExtra
 from seprog.gate import ScopeGate, Shelf
+from seprog.lm import EncoderModel
 from seprog.types import Candidate, Edit, GateDecision
 from tests.cli.conftest import Folders, Parts, Run
 from tests.conftest import make_tokenizer
@@ -220,3 +222,20 @@ def test_the_story_is_told_in_words_that_atlas_knows() -> None:
     assert true is not None and true.answer == story.truth
     follows = world.answer(Query(story.target, ("city_country",)), {})
     assert follows is not None and follows.answer == story.follows
+
+
+def test_peers_are_those_that_fit_the_base_model(
+    bare: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seprog.bench import lab, peers
+
+    calls: list[Any] = []
+    shop = SimpleNamespace(lm=EncoderModel(build_encoder("bert", "sequence"), make_tokenizer(True)))
+    monkeypatch.setattr(lab, "workshop_on", lambda *a: calls.append(a) or shop)
+    told = {"config": {"dataset": "fever", "methods": []}, "results": []}
+    monkeypatch.setattr(peers, "evaluate", lambda *a: calls.append(a) or told)
+    bare("eval", "peers", "--dataset", "fever", "--data", "d", "--json", "-")
+    assert calls[0][:2] == ("fever", Path("d"))
+    assert calls[1][1:3] == ([], ["none", "ft", "ft_l", "lora", "grace", "serac"])
+    found = bare("eval", "peers", "--method", "magic", code=2)
+    assert "magic" in found.stderr and len(calls) == 2, "before a base model is taught"

@@ -210,6 +210,7 @@ def test_a_method_refuses_what_it_is_not_made_for() -> None:
         (ROME, classifier()),
         (GRACE, translator("t5")),
     ]
+    assert FT.fits(classifier()) and ROME.fits(translator("t5")) is False
     for method, lm in refused:
         with pytest.raises(InputError, match=f"{method.name} was to edit a base model that is a"):
             method.require_fit(lm)
