@@ -16,7 +16,7 @@ from seprog.atlas.corpus import chains, closed_book_queries, walk_query
 from seprog.atlas.exam import onward_queries
 from seprog.atlas.fiction import NAMERS, counterfact, invent, respelt, split_entities
 from seprog.atlas.wording import held_out, phrasings, say_query, scramble
-from seprog.atlas.world import Fact, Key, Query, Split, World, fill
+from seprog.atlas.world import Fact, Key, Query, Split, World, fill, split_of
 
 Kind = Literal[
     "rewrite",
@@ -28,6 +28,7 @@ Kind = Literal[
     "superseded",
     "forgotten",
 ]
+_PARTS: tuple[Split, ...] = ("train", "calibration", "test")
 KINDS: tuple[Kind, ...] = ("rewrite", "paraphrase", "entailed", "composed", "near_miss", "far")
 
 
@@ -110,7 +111,8 @@ class Scenario:
             relation = self.world.relations[fact.relation]
             others = [n for n in self.world.continuations(relation.subject) if n != fact.relation]
             if relation.one_to_one and rng.random() < 0.3:
-                object_ = rng.choice(self.world.objects(relation.object))
+                objects = self.world.objects(relation.object)
+                object_ = rng.choice([n for n in objects if self.may_ask(n)])
                 query = Query(object_, (fact.relation,), inverse=True)
             elif others and rng.random() < 0.6:
                 query = Query(fact.subject, (rng.choice(others),))
@@ -121,12 +123,16 @@ class Scenario:
 
     def far(self, rng: random.Random, count: int) -> Iterator[Probe]:
         """What the tables say about other things."""
-        pool = closed_book_queries(self.world)
+        pool = [q for q in closed_book_queries(self.world) if self.may_ask(q.start)]
         while count > 0:
             query = rng.choice(pool)
             if not self.touches(query):
                 count -= 1
                 yield Probe("far", self.say(query, rng), None)
+
+    def may_ask(self, name: str) -> bool:
+        """Whether questions may be about a name: not, if it is kept for a later split."""
+        return _PARTS.index(split_of(name)) <= _PARTS.index(self.split)
 
     def say(self, query: Query, rng: random.Random, avoid: str | None = None) -> str:
         """A query in the split's words, other ones than those to avoid."""

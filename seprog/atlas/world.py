@@ -24,6 +24,7 @@ Key = tuple[str, str]
 """(relation, subject): what a fact is about."""
 
 
+@cache
 def split_of(name: str) -> Split:
     """The part of the data that an entity belongs to, by a hash of its name (70/10/20 %)."""
     bucket = hashlib.sha256(name.encode()).digest()[0] % 10

@@ -104,7 +104,7 @@ def atlas_scopes(scenario: Scenario, rng: random.Random) -> Scopes:
         probes += scenario.composed(rng)
         passed_on = scenario.in_scope(rng, [f for f in facts if f.relation == "kind"])
         probes += [p for p in passed_on if p.kind == "entailed"]
-    probes += scenario.far(rng, len(facts) // 3)
+    probes += scenario.far(rng, len(facts))
     found = [stage for probe in probes for stage in stages(probe, known)]
     for fact in rng.sample(facts, len(facts) // 5):
         relation = scenario.world.relations[fact.relation]
