@@ -252,6 +252,8 @@ class TrialCourse:
                 continue
             [statement] = asked.edits
             prompt = statement.removesuffix(f" {asked.answer}.")
+            if prompt == statement:  # its answer only follows from the edit
+                continue
             subject = self._subjects[prompt]
             request = Request(prompt, asked.answer, subject, statement)
             other = next(e for e in away if not mentions(e.prompt, [subject]))

@@ -141,7 +141,8 @@ class FactEditing(ABC):
     def corpus(self, seed: int) -> FactCorpus:
         """What the base model reads; nothing that it reads gives a fact the answer of its edit."""
         read = list(dict.fromkeys([*self.parts.train, *self.parts.once()]))
-        return FactCorpus(self.known, read, random.Random(seed), self.open_book, self.parts.targets)
+        never = {prompt: (target,) for prompt, target in self.parts.targets.items()}
+        return FactCorpus(self.known, read, random.Random(seed), self.open_book, never)
 
     def models(self, work: Path) -> Models:
         """The base model; it has no reading twin, for it was taught to read itself."""
@@ -225,10 +226,15 @@ class CausalFactEditing(FactEditing):
         """The base model."""
         return CausalLM.from_pretrained(str(folder), "float32")
 
+    def spelt(self) -> list[str]:
+        """Texts that the tokenizer learns from."""
+        texts = [f"{p} {f.answer}." for f in self.known for p in (*f.prompts, *f.near)]
+        texts += [f"{prompt} {answer}." for f in self.known for prompt, answer in f.aside]
+        return texts + [
+            f.stated(self.parts.targets.get(f.prompts[0], f.answer)) for f in self.known
+        ]
+
     def _tokenizer(self, path: Path) -> PreTrainedTokenizerFast:
         if not path.exists():
-            texts = [f"{p} {f.answer}." for f in self.known for p in (*f.prompts, *f.near)]
-            texts += [f"{prompt} {answer}." for f in self.known for prompt, answer in f.aside]
-            texts += [f.stated(self.parts.targets.get(f.prompts[0], f.answer)) for f in self.known]
-            byte_pairs(iter(texts), self.model.vocabulary).save_pretrained(path)
+            byte_pairs(iter(self.spelt()), self.model.vocabulary).save_pretrained(path)
         return PreTrainedTokenizerFast.from_pretrained(path)

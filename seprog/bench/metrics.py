@@ -5,8 +5,9 @@ All are shares of probes (0 to 1), greedy free generation, whole answers compare
 - ``rewrite``, ``paraphrase``, ``entailed``, ``composed``: the right answer in the edited world.
 - ``superseded``: the answer of the newer edit, where an edit was replaced.
 - ``forgotten``: the very answer that the unedited base model gives, where an edit was taken back.
-- ``rewrite_alias``, ``paraphrase_alias``, ``entailed_alias``: the right answer or another name for
-  it, whatever its case, articles and punctuation, where a data set says what else is accepted.
+- ``rewrite_alias``, ``paraphrase_alias``, ``entailed_alias``, ``composed_alias``: the right answer
+  or another name for it, whatever its case, articles and punctuation, where a data set says what
+  else is accepted.
 - ``rewrite_teacher_forced``, ``paraphrase_teacher_forced``: the answer's tokens that are likeliest,
   each behind the right ones before it; what many papers report, and no free generation.
 - ``rewrite_prefers_new``, ``paraphrase_prefers_new``: the new answer is likelier than the old one,
@@ -31,6 +32,7 @@ from seprog.gate import wilson
 IN_SCOPE = ("rewrite", "paraphrase", "entailed")
 OUT_OF_SCOPE = ("near_miss", "far")
 CHANGED = ("superseded", "forgotten")
+ALIASED = (*IN_SCOPE, "composed")
 FORCED = ("rewrite", "paraphrase")
 SHARES = (
     *IN_SCOPE,
@@ -41,7 +43,7 @@ SHARES = (
     "false_fire",
     "false_change",
     "fired_rightly",
-    *(f"{kind}_alias" for kind in IN_SCOPE),
+    *(f"{kind}_alias" for kind in ALIASED),
     *(f"{kind}_{what}" for what in ("teacher_forced", "prefers_new") for kind in FORCED),
 )
 """What ``score`` finds, in the order of the tables."""
@@ -147,10 +149,10 @@ def score(records: Sequence[Record]) -> dict[str, dict[str, float]]:
     found["fired_rightly"] = rate(
         set(r.needed) <= set(r.fired) for r in inside if r.fired is not None
     )
-    for kind in IN_SCOPE:
+    for kind in ALIASED:
         found[f"{kind}_alias"] = rate(
             lenient(r.answer) in map(lenient, (r.expected, *r.accepted))
-            for r in inside
+            for r in records
             if r.kind == kind and r.accepted is not None
         )
     for kind in FORCED:

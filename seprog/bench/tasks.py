@@ -11,6 +11,7 @@ from seprog.bench.counterfact import CounterFact, CounterFactBench
 from seprog.bench.fever import FactChecking
 from seprog.bench.knowedit import KnowEdit, KnowEditBench
 from seprog.bench.leapofthought import LeapOfThought
+from seprog.bench.mquake import MQuAKE, MQuAKEBench
 from seprog.bench.trials import Task, TrialBench
 from seprog.bench.zsre import ZsRE, ZsREBench
 from seprog.training.classifier import ClassifierTraining
@@ -39,6 +40,7 @@ TASKS: dict[str, Callable[[Path, int, bool], Task]] = {
     "fever": _fever,
     "counterfact": _taught(CounterFact, CounterFactBench()),
     "knowedit": _taught(KnowEdit, KnowEditBench()),
+    "mquake": _taught(MQuAKE, MQuAKEBench()),
     "zsre": _taught(ZsRE, ZsREBench()),
 }
 """Given a folder with the data, CPU threads and whether to multiply in bfloat16, a task."""

@@ -84,7 +84,7 @@ class Question:
     """What is asked.
 
     Args:
-        kind: ``rewrite``, ``paraphrase``, ``entailed``, ``near_miss`` or ``far``.
+        kind: A kind of probe; see ``seprog.bench.metrics``.
         text: The query.
         answer: The right answer; ``None`` out of scope, where the base model's own is right.
         needed: Statements of the edits that the answer rests on.
@@ -477,16 +477,26 @@ def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-COLUMNS = ("rewrite", "paraphrase", "entailed", "near_miss", "far", "false_fire", "fired_rightly")
+COLUMNS = (
+    "rewrite",
+    "paraphrase",
+    "entailed",
+    "composed",
+    "near_miss",
+    "far",
+    "false_fire",
+    "fired_rightly",
+)
 
 
 def table(result: dict[str, Any], title: str) -> Table:
-    """The summary as people read it, in per cent."""
+    """The summary as people read it, in per cent; what was not asked has no column."""
     view = Table("protocol", "edits", "method", title=f"{title}, mean over seeds")
-    for name in COLUMNS:
+    shown = [c for c in COLUMNS if any(c in row["metrics"] for row in result["summary"])]
+    for name in shown:
         view.add_column(name.replace("_", " "), justify="right")
     for row in result["summary"]:
-        cells = [_cell(row["metrics"].get(name)) for name in COLUMNS]
+        cells = [_cell(row["metrics"].get(name)) for name in shown]
         view.add_row(row["protocol"], str(row["edits"]), row["method"].replace("_", " "), *cells)
     return view
 

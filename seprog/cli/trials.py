@@ -88,6 +88,11 @@ DATA_SETS = {
         "Teach a causal model KnowEdit's facts, edit them, and ask for what is near and follows.",
         3,
     ),
+    "mquake": DataSet(
+        "MQuAKE",
+        "Teach a causal model MQuAKE's facts, edit them case by case, and ask what follows.",
+        3,
+    ),
     "zsre": DataSet(
         "zsRE",
         "Teach a sequence-to-sequence model zsRE's answers, edit them, and ask in other words.",

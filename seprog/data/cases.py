@@ -61,6 +61,23 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Hop:
+    """One step of a question of several hops.
+
+    Args:
+        subject: Where it starts.
+        relation: What is asked of it, by the data set's own name.
+        prompts: Ways to ask for it; the first is the one that it is edited by.
+        answer: Where it leads.
+    """
+
+    subject: str
+    relation: str
+    prompts: tuple[str, ...]
+    answer: str
+
+
+@dataclass(frozen=True)
 class Case:
     """Edits that belong together, and what is asked once they hold.
 
@@ -68,11 +85,15 @@ class Case:
         id: As in the data set.
         edits: At least one.
         asked: In the data set's order; the edits' own prompts come first.
+        before: The hops of the composed questions as things are; empty if the data set doesn't say.
+        after: The same once the edits hold.
     """
 
     id: str
     edits: tuple[Correction, ...]
     asked: tuple[Asked, ...] = field(default=())
+    before: tuple[Hop, ...] = ()
+    after: tuple[Hop, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seprog.data.cases import Asked, Case, Correction, Importer, text, texts
+from seprog.data.cases import Asked, Case, Correction, Hop, Importer, text, texts
 
 
 def _full(row: dict[str, Any]) -> Case:
@@ -24,7 +24,23 @@ def _full(row: dict[str, Any]) -> Case:
     answers = texts([text(row["new_answer"]), *row["new_answer_alias"]])
     for question in texts(row["questions"]):
         asked.append(Asked("composed", question, answers, "questions"))
-    return Case(str(row["case_id"]), tuple(edits), tuple(asked))
+    triples = row.get("orig", {})
+    before = _hops(triples.get("triples_labeled", ()), row.get("single_hops", ()))
+    after = _hops(triples.get("new_triples_labeled", ()), row.get("new_single_hops", ()))
+    return Case(str(row["case_id"]), tuple(edits), tuple(asked), before, after)
+
+
+def _hops(triples: Any, hops: Any) -> tuple[Hop, ...]:
+    """In order; none if the file has no triples."""
+    return tuple(
+        Hop(
+            text(subject),
+            text(relation),
+            (text(hop["cloze"]), text(hop["question"])),
+            text(hop["answer"]),
+        )
+        for (subject, relation, _), hop in zip(triples, hops, strict=bool(triples))
+    )
 
 
 def _joined(row: dict[str, Any]) -> Case:

@@ -53,7 +53,7 @@ class FactCorpus:
             believe what it reads about those.
         rng: Source of chance.
         open_book: Share of documents with statements (0 to 1).
-        never: By a fact's first prompt, an answer that no statement gives it.
+        never: By a fact's first prompt, answers that no statement gives it.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class FactCorpus:
         read: Sequence[Fact],
         rng: random.Random,
         open_book: float,
-        never: Mapping[str, str] | None = None,
+        never: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         own = ((p, f.answer) for f in facts for p in (*f.prompts, *f.near))
         self.closed = list(dict.fromkeys([*own, *(pair for f in facts for pair in f.aside)]))
@@ -90,7 +90,7 @@ class FactCorpus:
         rng = self.rng
         told = rng.sample(self.read, rng.choices((1, 2, 3, 4), (0.4, 0.2, 0.2, 0.2))[0])
         given = {
-            fact: other_answer(fact, self.answers, rng, self.never.get(fact.prompts[0]))
+            fact: other_answer(fact, self.answers, rng, self.never.get(fact.prompts[0], ()))
             for fact in told
         }
         pieces: list[Piece] = []
@@ -124,7 +124,7 @@ def answers_by_group(facts: Sequence[Fact]) -> dict[str, list[str]]:
 
 
 def other_answer(
-    fact: Fact, answers: dict[str, list[str]], rng: random.Random, never: str | None = None
+    fact: Fact, answers: dict[str, list[str]], rng: random.Random, never: Sequence[str] = ()
 ) -> str:
     """An answer of the fact's kind that is not true of it, or of any kind if there is no other.
 
@@ -132,9 +132,9 @@ def other_answer(
         fact: The fact.
         answers: By kind.
         rng: Source of chance.
-        never: An answer that is not given either.
+        never: Answers that are not given either.
     """
-    not_these = (fact.answer, never)
+    not_these = (fact.answer, *never)
     pool = [a for a in answers.get(fact.group, ()) if a not in not_these]
     pool = pool or [a for group in answers.values() for a in group if a not in not_these]
     return rng.choice(pool)

@@ -41,6 +41,7 @@ def test_all_commands_are_there() -> None:
         "eval fever",
         "eval counterfact",
         "eval knowedit",
+        "eval mquake",
         "eval zsre",
         "eval peers",
         "bench run",

@@ -69,8 +69,8 @@ def test_questions_are_answered_from_the_statements_or_else_from_what_is_known(
 
 
 def test_no_statement_gives_an_answer_that_is_never_to_be_given() -> None:
-    never = {f.prompts[0]: {"Zed": "Ur", "Ur": "Ys", "Ys": "Zed"}[f.answer] for f in FACTS}
-    left = {f.subject: {"Zed", "Ur", "Ys"} - {f.answer, never[f.prompts[0]]} for f in FACTS}
+    never = {f.prompts[0]: ({"Zed": "Ur", "Ur": "Ys", "Ys": "Zed"}[f.answer],) for f in FACTS}
+    left = {f.subject: {"Zed", "Ur", "Ys"} - {f.answer, *never[f.prompts[0]]} for f in FACTS}
     corpus = FactCorpus(FACTS, FACTS, random.Random(0), 1.0, never)
     for document in islice(corpus, 200):
         for text, is_answer in document.pieces:

@@ -1,0 +1,258 @@
+"""What is learnt about questions of several hops (MQuAKE's): to read a fact, and to go on from it.
+
+A walk is such a question without its start: "Who heads the country that {} is a citizen of?". From
+other starts, and with facts along it edited, the few that a data set brings make many.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from seprog.data.documents import Document, Piece
+from seprog.gate import cue
+from seprog.training.facts import Fact, FactCorpus, answers_by_group, fact_examples, fact_scopes
+from seprog.training.scopes import Scopes, Stage
+from seprog.types import Edit, Example
+
+Given = Mapping[Fact, str]
+"""Edited facts to their new answers."""
+TRIES = 50
+"""How often a walk that leads nowhere is drawn again."""
+WALKED = 0.5
+"""Share of the documents to read, and of a generator's examples, that ask for several hops."""
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A question of several hops, without its start.
+
+    Args:
+        wording: With ``{}`` where the start is named.
+        relations: Of the hops, in order; groups of facts.
+    """
+
+    wording: str
+    relations: tuple[str, ...]
+
+    def asked(self, start: str) -> str:
+        """The question."""
+        return self.wording.replace("{}", start)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question of several hops with some facts edited.
+
+    Args:
+        prompt: The question.
+        answer: Where it leads.
+        facts: On the way, in order.
+    """
+
+    prompt: str
+    answer: str
+    facts: tuple[Fact, ...]
+
+    def used(self, given: Given) -> tuple[Fact, ...]:
+        """Those on the way that are edited, in order."""
+        return tuple(f for f in self.facts if f in given)
+
+
+class Hops:
+    """Facts by where they start, and walks along them.
+
+    Args:
+        facts: All that are known; those of one group are of one relation.
+        walks: Questions to ask.
+        edited: Facts that may be edited, and whose subjects walks start from.
+        never: By a fact's first prompt, answers that no edit gives it.
+    """
+
+    def __init__(
+        self,
+        facts: Sequence[Fact],
+        walks: Sequence[Walk],
+        edited: Sequence[Fact],
+        never: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        self.facts, self.walks, self.never = facts, walks, never or {}
+        self.at = {(f.subject, f.group): f for f in facts}
+        self.answers = answers_by_group(facts)
+        self.edited = set(edited)
+        self.starts: dict[str, list[str]] = defaultdict(list)
+        for fact in edited:
+            self.starts[fact.group].append(fact.subject)
+
+    def follow(self, walk: Walk, start: str, given: Given) -> Asked | None:
+        """Where a walk leads with some facts edited; ``None`` if a fact on the way isn't known."""
+        here, passed = start, []
+        for relation in walk.relations:
+            fact = self.at.get((here, relation))
+            if fact is None:
+                return None
+            passed.append(fact)
+            here = given.get(fact, fact.answer)
+        return Asked(walk.asked(start), here, tuple(passed))
+
+    def draw(self, rng: random.Random) -> tuple[dict[Fact, str], Asked]:
+        """One or two edits along a walk, and the question that rests on them.
+
+        Raises:
+            ValueError: If no walk can be edited.
+        """
+        for _ in range(TRIES * max(1, len(self.walks))):
+            walk = rng.choice(self.walks)
+            starts = self.starts[walk.relations[0]]
+            if not starts:
+                continue
+            start, given = rng.choice(starts), dict[Fact, str]()
+            for _ in range(rng.choice((1, 1, 1, 2))):
+                given |= self._edit(walk, start, given, rng)
+            asked = self.follow(walk, start, given)
+            if asked is not None and asked.used(given):
+                return {fact: given[fact] for fact in asked.used(given)}, asked
+        raise ValueError("No walk leads on from any fact's other answers")
+
+    def _edit(self, walk: Walk, start: str, given: Given, rng: random.Random) -> dict[Fact, str]:
+        """An edit of a fact on the way, from whose new answer the walk leads on; or none."""
+        asked = self.follow(walk, start, given)
+        if asked is None:
+            return {}
+        hop = rng.randrange(len(walk.relations))
+        fact, rest = asked.facts[hop], Walk("", walk.relations[hop + 1 :])
+        barred = (fact.answer, *self.never.get(fact.prompts[0], ()))
+        pool = [a for a in self.answers[fact.group] if a not in barred]
+        if fact not in self.edited or fact in given:
+            return {}
+        pool = [a for a in pool if self.follow(rest, a, given) is not None]
+        return {fact: rng.choice(pool)} if pool else {}
+
+
+class HopCorpus(FactCorpus):
+    """Documents that teach facts, reading, and going on from what was read.
+
+    Args:
+        facts: As for ``FactCorpus``.
+        read: As for ``FactCorpus``.
+        hops: Walks that are asked behind statements.
+        questions: Of several hops, with their true answers.
+        rng: Source of chance.
+        open_book: Share of documents with statements (0 to 1).
+        never: As for ``FactCorpus``.
+    """
+
+    def __init__(
+        self,
+        facts: Sequence[Fact],
+        read: Sequence[Fact],
+        hops: Hops,
+        questions: Sequence[tuple[str, str]],
+        rng: random.Random,
+        open_book: float,
+        never: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        super().__init__(facts, read, rng, open_book, never)
+        self.hops = hops
+        self.closed = list(dict.fromkeys([*self.closed, *questions]))
+        self.weights = [1.0] * len(self.closed)
+
+    def open_document(self) -> Document:
+        """Half of them ask for several hops, and for the single ones on the way."""
+        rng = self.rng
+        if rng.random() >= WALKED:
+            return super().open_document()
+        given, asked = self.hops.draw(rng)
+        for _ in range(rng.choice((0, 0, 1, 2))):
+            aside, _ = self.hops.draw(rng)
+            given |= {f: a for f, a in aside.items() if f not in asked.facts and f not in given}
+        told: list[Piece] = [
+            (f"{rng.choice(fact.prompts)} {answer}.", False) for fact, answer in given.items()
+        ]
+        rng.shuffle(told)
+        steps = [(rng.choice(f.prompts), given.get(f, f.answer)) for f in asked.facts]
+        questions = [*steps, *[(asked.prompt, asked.answer)] * 2]
+        rng.shuffle(questions)
+        pieces = [piece for p, a in questions for piece in ((p, False), (f"{a}.", True))]
+        return Document([*told, *pieces])
+
+
+def hop_examples(hops: Hops, facts: Sequence[Fact], rng: random.Random) -> Iterator[Example]:
+    """Examples for a generator, without end: of single facts, and of several hops.
+
+    Args:
+        hops: What is asked.
+        facts: Those that are edited and asked by themselves, and that stand beside.
+        rng: Source of chance.
+    """
+    single = fact_examples(facts, rng)
+    while True:
+        if rng.random() >= WALKED:
+            yield next(single)
+            continue
+        given, asked = hops.draw(rng)
+        if rng.random() < 0.2:  # the same question, of a start that no edit is on
+            other, kept = hops.draw(rng)
+            if not kept.used(given) and other.keys().isdisjoint(given):
+                statements = tuple(f.stated(a) for f, a in given.items())
+                yield Example(statements, kept.prompt, None, "unrelated")
+            continue
+        statements = tuple(f.stated(a) for f, a in given.items())
+        yield Example(statements, asked.prompt, asked.answer, "composed")
+
+
+def hop_scopes(hops: Hops, facts: Sequence[Fact], edits: int, rng: random.Random) -> Scopes:
+    """A memory of edited facts, their own prompts, and questions of several hops.
+
+    Args:
+        hops: What is asked.
+        facts: Those that are edited.
+        edits: In the memory, at most half of all.
+        rng: Source of chance.
+    """
+    scopes = fact_scopes(facts, edits, rng)
+    stated = {e.statement: e for e in scopes.edits}
+    known: dict[Fact, Edit] = {}
+    given: dict[Fact, str] = {}
+    for fact in facts:
+        for answer in hops.answers[fact.group]:
+            if edit := stated.get(fact.stated(answer)):
+                known[fact], given[fact] = edit, answer
+    stages = list(scopes.stages)
+    for walk in hops.walks:
+        starts = hops.starts[walk.relations[0]]
+        for start in rng.sample(starts, min(4, len(starts))):
+            if asked := hops.follow(walk, start, given):
+                stages += hop_stages(asked, given, known, start)
+    rng.shuffle(stages)
+    return Scopes(scopes.edits, stages)
+
+
+def hop_stages(asked: Asked, given: Given, known: Mapping[Fact, Edit], start: str) -> list[Stage]:
+    """What the gate is asked in the course of a question of several hops.
+
+    An edit on a thing that neither the question nor an edit before it names can't be found by what
+    is asked; whether the gate lets it fire is left open.
+
+    Args:
+        asked: The question.
+        given: The edits.
+        known: The same, with ids.
+        start: What the question names.
+    """
+    text = words = asked.prompt
+    told: tuple[Edit, ...] = ()
+    stages: list[Stage] = []
+    named = start
+    open_ = frozenset(known[f].id for f in asked.used(given))
+    for fact in asked.used(given):
+        if fact.subject != named:
+            break
+        edit = known[fact]
+        stages.append(Stage(text, words, (edit,), told=told, unclear=open_ - {edit.id}))
+        text, words = f"{text} {edit.statement}", cue(text, edit.statement)
+        told, named = (*told, edit), given[fact]
+    unclear = open_ - {e.id for e in told}
+    return [*stages, Stage(text, words, told=told, unclear=unclear)]
