@@ -20,7 +20,7 @@ from seprog.bench.progress import watch
 from seprog.errors import InputError
 from seprog.methods.contract import require_known
 
-TRIALS = ("leapofthought", "fever", "counterfact", "knowedit", "zsre")
+TRIALS = ("leapofthought", "fever", "counterfact", "knowedit", "mquake", "zsre")
 """Data sets that need a folder, and bring their own methods and numbers of edits."""
 
 EDITS = (1, 10, 100, 1000)
