@@ -48,6 +48,7 @@ from seprog.methods import (
 )
 from seprog.methods.contract import require_known
 from seprog.methods.weights import blocks
+from seprog.types import Example
 
 BUDGET = 12
 """Settings that are tried for each method, at most."""
@@ -321,9 +322,10 @@ def run(
         said |= zip(asked, _answers(method, asked), strict=True)
     found = _records(method, what, "right_after", early_base, said, {})
     after = dict(zip(questions, _answers(method, questions), strict=True))
+    forced = _forced(method, questions)
     same = {q: torch.equal(a, b) for q, a, b in zip(far, logits, _logits(method, far), strict=True)}
     by_base = dict(zip(questions, base, strict=True))
-    found += _records(method, what, "after_all", by_base, after, same)
+    found += _records(method, what, "after_all", by_base, after, same, forced)
     costs: dict[str, dict[str, float]] = {
         "ms_per_edit": {"value": 1000 * seconds / len(edits), "n": len(edits)},
         "bytes_per_edit": {"value": method.bytes_kept() / len(edits), "n": len(edits)},
@@ -361,7 +363,9 @@ def _records(
     base: Mapping[Question, str],
     said: Mapping[Question, str],
     same: Mapping[Question, bool],
+    forced: Mapping[Question, tuple[float, bool]] | None = None,
 ) -> list[Record]:
+    scores = dict.fromkeys(said, (None, None)) | dict(forced or {})
     return [
         Record(
             method.name,
@@ -374,6 +378,8 @@ def _records(
             question.needed,
             bitwise=same.get(question),
             age=what.age(question) if when == "after_all" else None,
+            teacher_forced=scores[question][0],
+            prefers_new=scores[question][1],
             accepted=question.accepted,
         )
         for question, answer in said.items()
@@ -384,6 +390,21 @@ def _answers(method: EditMethod, questions: Sequence[Question]) -> list[str]:
     found: list[str] = []
     for start in range(0, len(questions), 64):
         found += method.answer([q.text for q in questions[start : start + 64]])
+    return found
+
+
+def _forced(
+    method: EditMethod, questions: Sequence[Question]
+) -> dict[Question, tuple[float, bool]]:
+    """Teacher-forced accuracy of new answers, where there is an old one, and which is likelier."""
+    asked = [q for q in questions if q.before is not None and q.answer is not None]
+    found: dict[Question, tuple[float, bool]] = {}
+    for start in range(0, len(asked), 32):
+        part = asked[start : start + 32]
+        new = method.forced([Example((), q.text, q.answer) for q in part])
+        old = method.forced([Example((), q.text, q.before) for q in part])
+        for question, (accuracy, loss), (_, before) in zip(part, new, old, strict=True):
+            found[question] = accuracy, loss < before
     return found
 
 

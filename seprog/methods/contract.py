@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from seprog.errors import InputError
+from seprog.generator.objective import Asked, objective_for
 from seprog.lm import CausalLM, EncoderModel, LanguageModel, Seq2SeqLM
-from seprog.types import Edit
+from seprog.types import Edit, Example
 
 LONGEST_ANSWER = 16
 """Tokens of an answer, at most."""
 ANY = (CausalLM, EncoderModel, Seq2SeqLM)
 """All kinds of base models."""
+Forced = tuple[float, float]
+"""How an answer fares where its right tokens are given one by one: the share of them that are
+likeliest (0 to 1), and the mean cross-entropy."""
+
+
+def forced(asked: Asked) -> list[Forced]:
+    """Per row of what was asked."""
+    return list(zip(asked.token_accuracy(), asked.losses().tolist(), strict=True))
 
 
 def require_known(names: Iterable[str], known: Iterable[str]) -> None:
@@ -134,6 +144,15 @@ class EditMethod(ABC):
         """What the edited model says, greedily."""
         return self.lm.reply(prompts, max_new_tokens=LONGEST_ANSWER)
 
+    @torch.no_grad()
+    def forced(self, examples: Sequence[Example]) -> list[Forced]:
+        """How answers fare with the edited model, teacher-forced.
+
+        Args:
+            examples: Prompts with answers; their edits are passed over.
+        """
+        return forced(objective_for(self.lm).ask(None, examples))
+
     def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch ..."]:
         """The edited model's logits for prompts, as one batch.
 
@@ -144,6 +163,8 @@ class EditMethod(ABC):
 
 
 Entry = TypeVar("Entry")
+Row = TypeVar("Row")
+Found = TypeVar("Found")
 
 
 class MemoryMethod(EditMethod, Generic[Entry]):
@@ -159,15 +180,38 @@ class MemoryMethod(EditMethod, Generic[Entry]):
     def answer_with(self, prompts: Sequence[str], entries: Sequence[Entry]) -> list[str]:
         """What is said to prompts, an entry applying to each."""
 
+    @abstractmethod
+    def ask_with(self, examples: Sequence[Example], entries: Sequence[Entry]) -> Asked:
+        """Answers that are given to prompts, an entry applying to each."""
+
     def answer(self, prompts: Sequence[str]) -> list[str]:
         """By the entries where one applies, else by the untouched model."""
+        return self._either(prompts, prompts, super().answer, self.answer_with)
+
+    @torch.no_grad()
+    def forced(self, examples: Sequence[Example]) -> list[Forced]:
+        """With the entries where one applies, else with the untouched model."""
+
+        def covered(part: Sequence[Example], entries: Sequence[Entry]) -> list[Forced]:
+            return forced(self.ask_with(part, entries))
+
+        return self._either([e.prompt for e in examples], examples, super().forced, covered)
+
+    def _either(
+        self,
+        prompts: Sequence[str],
+        rows: Sequence[Row],
+        plain: Callable[[Sequence[Row]], Sequence[Found]],
+        covered: Callable[[Sequence[Row], Sequence[Entry]], Sequence[Found]],
+    ) -> list[Found]:
+        """Rows whose prompts no entry applies to by one way, the others by another."""
         entries = self.chosen(prompts)
-        plain = [i for i, e in enumerate(entries) if e is None]
-        covered = [(i, e) for i, e in enumerate(entries) if e is not None]
-        said: dict[int, str] = {}
-        if plain:
-            said |= zip(plain, super().answer([prompts[i] for i in plain]), strict=True)
-        if covered:
-            texts = self.answer_with([prompts[i] for i, _ in covered], [e for _, e in covered])
-            said |= zip((i for i, _ in covered), texts, strict=True)
-        return [said[i] for i in range(len(prompts))]
+        away = [i for i, e in enumerate(entries) if e is None]
+        near = [(i, e) for i, e in enumerate(entries) if e is not None]
+        found: dict[int, Found] = {}
+        if away:
+            found |= zip(away, plain([rows[i] for i in away]), strict=True)
+        if near:
+            made = covered([rows[i] for i, _ in near], [e for _, e in near])
+            found |= zip((i for i, _ in near), made, strict=True)
+        return [found[i] for i in range(len(rows))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seprog.lm import LanguageModel
 from seprog.lora import Lora
-from seprog.methods.contract import ANY, EditMethod, Request
+from seprog.methods.contract import ANY, EditMethod, Forced, Request
 from seprog.methods.weights import (
     WeightMethod,
     answer_losses,
@@ -21,6 +21,7 @@ from seprog.methods.weights import (
     outputs,
     trainable,
 )
+from seprog.types import Example
 
 
 @dataclass(frozen=True)
@@ -170,12 +171,20 @@ class LoRA(EditMethod):
         parameters = [] if self._lora is None else self._lora.parameters()
         return sum(p.numel() * p.element_size() for p in parameters)
 
+    def _active(self) -> AbstractContextManager[object]:
+        return self._lora.active() if self._lora else nullcontext()
+
     def answer(self, prompts: Sequence[str]) -> list[str]:
         """With the additions."""
-        with self._lora.active() if self._lora else nullcontext():
+        with self._active():
             return super().answer(prompts)
+
+    def forced(self, examples: Sequence[Example]) -> list[Forced]:
+        """With the additions."""
+        with self._active():
+            return super().forced(examples)
 
     def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch ..."]:
         """With the additions."""
-        with self._lora.active() if self._lora else nullcontext():
+        with self._active():
             return super().logits(prompts)

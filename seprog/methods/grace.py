@@ -11,9 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seprog.errors import InputError
+from seprog.generator.objective import Asked, objective_for
 from seprog.lm import CausalLM, EncoderModel, LanguageModel
 from seprog.methods.contract import LONGEST_ANSWER, MemoryMethod, Request
 from seprog.methods.weights import activations, answer_losses, changed, outputs
+from seprog.types import Example
 
 
 @dataclass
@@ -159,6 +161,22 @@ class GRACE(MemoryMethod[Entry]):
 
         with changed(self._layer, put):
             return self.lm.reply(prompts, max_new_tokens=LONGEST_ANSWER)
+
+    def ask_with(self, examples: Sequence[Example], entries: Sequence[Entry]) -> Asked:
+        """With the entries' values in force, from the prompt's last token on."""
+        values = torch.stack([e.value for e in entries])[:, None]
+        asked = objective_for(self.lm)
+        answer = asked.ask(None, examples).real  # what each place but the last predicts
+
+        def put(_: Tensor, out: Tensor) -> Tensor:
+            place = torch.arange(out.shape[1], device=out.device)
+            covered = (place == 0)[None]
+            if self._place:
+                covered = torch.nn.functional.pad(answer, (0, 1), value=True)
+            return torch.where(covered[:, :, None], values.to(out.dtype), out)
+
+        with changed(self._layer, put):
+            return asked.ask(None, examples)
 
     def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch ..."]:
         """Rows near a key with its value, the others untouched."""

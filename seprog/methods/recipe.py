@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from seprog.errors import InputError
-from seprog.generator.objective import Continuation, divergence
+from seprog.generator.objective import Asked, Continuation, divergence
 from seprog.lm import CausalLM
 from seprog.methods.contract import LONGEST_ANSWER, MemoryMethod, Request
 from seprog.text_encoder import TextEncoder
@@ -239,6 +239,18 @@ class RECIPE(MemoryMethod[int]):
             pad_token_id=self.lm.tokens.pad_id,
         )
         return [self.lm.tokens.decode(ids) for ids in out.tolist()]
+
+    def ask_with(self, examples: Sequence[Example], entries: Sequence[int]) -> Asked:
+        """Behind the soft tokens of the edits."""
+        batch = Continuation(self.lm).collate(examples)
+        soft = self.net.prompts(torch.from_numpy(self._vectors[list(entries)]))
+        whole, mask = embedded(self.lm, soft, batch.ids, batch.mask)
+        return Asked(
+            self.lm.forward(None, mask, inputs_embeds=whole)[:, self.net.tokens : -1],
+            batch.ids[:, 1:],
+            batch.answer[:, 1:],
+            lambda rows: self.lm.forward(batch.ids[rows], batch.mask[rows])[:, :-1],
+        )
 
     def _read(self, prompts: Sequence[str], entries: Sequence[int]) -> tuple[Tensor, Tensor]:
         vectors = torch.from_numpy(self._vectors[list(entries)])

@@ -8,6 +8,7 @@ and the query, and has the base model's tokenizer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from jaxtyping import Float
@@ -16,6 +17,7 @@ from torch import Tensor
 from seprog.data.documents import Document
 from seprog.errors import InputError
 from seprog.gate import ScopeGate, Shelf
+from seprog.generator.objective import Asked, objective_for
 from seprog.lm import CausalLM, EncoderModel, LanguageModel
 from seprog.methods.contract import LONGEST_ANSWER, MemoryMethod, Request
 from seprog.training.scopes import Scopes
@@ -114,6 +116,14 @@ class SERAC(MemoryMethod[str]):
         """By the counterfactual model, which reads the edit first."""
         texts = [f"{statement} {p}" for statement, p in zip(entries, prompts, strict=True)]
         return self.counterfactual.reply(texts, max_new_tokens=LONGEST_ANSWER)
+
+    def ask_with(self, examples: Sequence[Example], entries: Sequence[str]) -> Asked:
+        """Of the counterfactual model, which reads the edit first."""
+        read = [
+            replace(e, prompt=f"{statement} {e.prompt}")
+            for statement, e in zip(entries, examples, strict=True)
+        ]
+        return objective_for(self.counterfactual).ask(None, read)
 
     def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch ..."]:
         """In scope the counterfactual model's, else the base model's."""

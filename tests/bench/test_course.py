@@ -90,6 +90,7 @@ def test_methods_are_measured_on_facts(
     for name in names:
         own = rows[name, 8, "after_all"]
         assert own["rewrite"]["n"] == 8 and own["ms_per_edit"]["n"] == 8
+        assert own["rewrite_teacher_forced"]["n"] == own["rewrite_prefers_new"]["n"] == 8
         assert rows[name, 8, "right_after"]["rewrite"]["n"] == 8
         assert (name, 8, "after_changes") not in rows, "nothing is replaced or taken back"
     assert rows["none", 8, "after_all"]["near_miss"]["value"] == 1.0

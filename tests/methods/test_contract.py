@@ -31,6 +31,7 @@ from seprog.methods import (
     Request,
 )
 from seprog.methods.weights import answer_losses, blocks, matrix, outputs, subject_end
+from seprog.types import Example
 
 REQUESTS = [
     Request(f"The capital of {country} is", city, country, f"The capital of {country} is {city}.")
@@ -85,10 +86,16 @@ def test_reverting_restores_the_base_model_bit_for_bit(lm: CausalLM, name: str) 
 @pytest.mark.parametrize("name", EDITORS)
 def test_a_single_edit_takes(lm: CausalLM, name: str) -> None:
     method = MAKE[name](lm)
+    asked = [Example((), prompt, "Milan") for prompt in (REQUESTS[0].prompt, *AWAY)]
+    before, *_ = method.forced(asked)
     try:
         method.apply(REQUESTS[:1])
         assert method.answer([REQUESTS[0].prompt])[0].strip() == "Milan."
         assert method.bytes_kept() > 0
+        (accuracy, loss), *_ = method.forced(asked)
+        assert before[0] < accuracy == 1 and loss < before[1]
+        for example, found in zip(asked, method.forced(asked), strict=True):
+            assert method.forced([example])[0] == pytest.approx(found, rel=1e-3, abs=1e-4)
     finally:
         method.revert()
 

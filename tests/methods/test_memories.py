@@ -10,8 +10,10 @@ import torch
 
 from seprog.errors import InputError
 from seprog.gate import ScopeGate
+from seprog.generator.objective import answer_text, objective_for
 from seprog.lm import CausalLM
 from seprog.methods import RECIPE, SERAC, EditCorpus, RecipeTraining, Request, train_recipe
+from seprog.methods.contract import forced
 from seprog.methods.recipe import RecipeNet, embedded, recipe_losses
 from seprog.methods.serac import single_stages
 from seprog.text_encoder import TextEncoder
@@ -57,6 +59,19 @@ def test_recipe_applies_what_is_nearer_than_the_sentinel(
     assert not torch.equal(always.logits(prompts), plain)
     for prompt, said in zip(prompts, always.answer(prompts), strict=True):
         assert always.answer([prompt]) == [said]
+    asked = [Example((), prompt, "X") for prompt in prompts]
+    lm = tiny_lm
+    assert never.forced(asked) == forced(objective_for(lm).ask(None, asked))
+    for example, found in zip(asked, always.forced(asked), strict=True):
+        assert always.forced([example])[0] == pytest.approx(found, rel=1e-4)
+        target = lm.tokens.encode([f" {answer_text(lm, 'X')}"], False)[0]
+        ids = torch.tensor([lm.tokens.encode([example.prompt], True)[0] + target])
+        [place] = always.chosen([example.prompt])
+        soft = always.net.prompts(torch.from_numpy(always._vectors[[place]]))
+        whole, mask = embedded(lm, soft, ids, torch.ones_like(ids))
+        logits = lm.forward(None, mask, inputs_embeds=whole)[0, -len(target) - 1 : -1]
+        loss = torch.nn.functional.cross_entropy(logits, torch.tensor(target))
+        assert found[1] == pytest.approx(loss.item(), rel=1e-4)
     always.forget(REQUESTS[0])
     assert always.chosen(prompts) == [0] * 3 and always.bytes_kept() == 4 * tiny_encoder.width
     with pytest.raises(InputError, match="not in force"):
@@ -101,6 +116,11 @@ def test_serac_answers_in_scope_with_another_model(
         *tiny_lm.generate([AWAY], max_new_tokens=16),
     ]
     assert torch.equal(method.logits([AWAY]), plain)
+    asked = [Example((), prompt, "X") for prompt in prompts]
+    assert method.forced(asked) == [
+        *forced(objective_for(other).ask(None, [Example((), told, "X")])),
+        *forced(objective_for(tiny_lm).ask(None, asked[1:])),
+    ]
     last = other.forward(other.tokens.pad(other.tokens.encode([told], True), other.device)[0])
     assert torch.equal(method.logits([prompts[0]])[0, -1], last[0, -1])
     method.forget(REQUESTS[1])
