@@ -46,7 +46,7 @@ class MQuAKEBench:
     far: int = 2
     open_book: float = 0.7
     model: CausalTraining = field(
-        default_factory=lambda: CausalTraining(vocabulary=4096, layers=8, steps=4000)
+        default_factory=lambda: CausalTraining(vocabulary=4096, layers=8, steps=3000)
     )
 
 
