@@ -16,7 +16,7 @@ from seprog.atlas.corpus import chains, closed_book_queries, walk_query
 from seprog.atlas.exam import onward_queries
 from seprog.atlas.fiction import NAMERS, counterfact, invent, respelt, split_entities
 from seprog.atlas.wording import held_out, phrasings, say_query, scramble
-from seprog.atlas.world import Fact, Key, Query, Split, World, fill, split_of
+from seprog.atlas.world import SPLITS, Fact, Key, Query, Split, World, fill, split_of
 
 Kind = Literal[
     "rewrite",
@@ -28,7 +28,6 @@ Kind = Literal[
     "superseded",
     "forgotten",
 ]
-_PARTS: tuple[Split, ...] = ("train", "calibration", "test")
 KINDS: tuple[Kind, ...] = ("rewrite", "paraphrase", "entailed", "composed", "near_miss", "far")
 
 
@@ -132,7 +131,7 @@ class Scenario:
 
     def may_ask(self, name: str) -> bool:
         """Whether questions may be about a name: not, if it is kept for a later split."""
-        return _PARTS.index(split_of(name)) <= _PARTS.index(self.split)
+        return SPLITS.index(split_of(name)) <= SPLITS.index(self.split)
 
     def say(self, query: Query, rng: random.Random, avoid: str | None = None) -> str:
         """A query in the split's words, other ones than those to avoid."""

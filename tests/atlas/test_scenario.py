@@ -21,6 +21,7 @@ from seprog.atlas.wording import framed
 from seprog.atlas.world import SPLITS, Query, Relation, Split, fill, load_world, split_of
 
 WORLD = load_world()
+TRUE_NAMES = {subject for _, subject in WORLD.facts}
 Asked = list[tuple[Query, Probe]]
 
 
@@ -162,6 +163,8 @@ def test_out_of_scope_probes_touch_no_edit(
         assert outcome is None or outcome.used == ()
         assert outcome == WORLD.answer(query)
         assert probe.prompt not in prompts
+        if split_of(query.start) != scenario.split and query.start in TRUE_NAMES:
+            assert SPLITS.index(split_of(query.start)) < SPLITS.index(scenario.split)
 
 
 def test_near_misses_are_near(scenario: Scenario, queries: list[Query]) -> None:
