@@ -67,6 +67,15 @@ def test_calibration_cases_do_not_contradict_each_other(task: MQuAKE) -> None:
     assert statements and len(set(prompts)) == len(prompts)
     inside = [q for q in trial.questions if q.needed]
     assert {q.kind for q in inside} == {"rewrite", "paraphrase", "composed"}
+    outside = [q.text for q in trial.questions if not q.needed]
+    named = {
+        e.subject
+        for c in task.cases["dev"]
+        for e in c.edits
+        if f"{e.prompt} {e.target}." in statements
+    }
+    assert outside and not any(p in text for p in prompts for text in outside)
+    assert not any(text.endswith(f"{name}?") for name in named for text in outside)
     assert all(set(q.needed) <= set(statements) for q in inside)
 
 
