@@ -85,14 +85,15 @@ class FactCorpus:
         prompt, answer = self.closed[index]
         return Document([(prompt, False), (f"{answer}.", True)], index)
 
+    def other_answer(self, fact: Fact) -> str:
+        """What a statement says of a fact."""
+        return other_answer(fact, self.answers, self.rng, self.never.get(fact.prompts[0], ()))
+
     def open_document(self) -> Document:
         """One to four statements, then questions about them and about other facts."""
         rng = self.rng
         told = rng.sample(self.read, rng.choices((1, 2, 3, 4), (0.4, 0.2, 0.2, 0.2))[0])
-        given = {
-            fact: other_answer(fact, self.answers, rng, self.never.get(fact.prompts[0], ()))
-            for fact in told
-        }
+        given = {fact: self.other_answer(fact) for fact in told}
         pieces: list[Piece] = []
         for fact, answer in given.items():
             pieces.append((f"{rng.choice(fact.prompts)} {answer}.", False))

@@ -21,6 +21,10 @@ Given = Mapping[Fact, str]
 """Edited facts to their new answers."""
 TRIES = 50
 """How often a walk that leads nowhere is drawn again."""
+STRANGE = 0.5
+"""Share of the edits that give a fact any name that there is, not one that another fact of its kind
+has: few are of one kind, and a model that never reads others learns to choose among them, and not
+to read."""
 WALKED = 0.5
 """Share of the documents to read, and of a generator's examples, that ask for several hops."""
 
@@ -81,6 +85,9 @@ class Hops:
         self.facts, self.walks, self.never = facts, walks, never or {}
         self.at = {(f.subject, f.group): f for f in facts}
         self.answers = answers_by_group(facts)
+        barred = (a for answers in self.never.values() for a in answers)
+        named = (name for f in facts for name in (f.subject, f.answer))
+        self.names = list(dict.fromkeys([*named, *barred]))
         self.edited = set(edited)
         self.starts: dict[str, list[str]] = defaultdict(list)
         for fact in edited:
@@ -124,9 +131,10 @@ class Hops:
         hop = rng.randrange(len(walk.relations))
         fact, rest = asked.facts[hop], Walk("", walk.relations[hop + 1 :])
         barred = (fact.answer, *self.never.get(fact.prompts[0], ()))
-        pool = [a for a in self.answers[fact.group] if a not in barred]
         if fact not in self.edited or fact in given:
             return {}
+        strange = not rest.relations and rng.random() < STRANGE
+        pool = [a for a in (self.names if strange else self.answers[fact.group]) if a not in barred]
         pool = [a for a in pool if self.follow(rest, a, given) is not None]
         return {fact: rng.choice(pool)} if pool else {}
 
@@ -158,6 +166,13 @@ class HopCorpus(FactCorpus):
         self.hops = hops
         self.closed = list(dict.fromkeys([*self.closed, *questions]))
         self.weights = [1.0] * len(self.closed)
+
+    def other_answer(self, fact: Fact) -> str:
+        """Half of them are any name that there is."""
+        if self.rng.random() >= STRANGE:
+            return super().other_answer(fact)
+        barred = (fact.answer, *self.never.get(fact.prompts[0], ()))
+        return self.rng.choice([n for n in self.hops.names if n not in barred])
 
     def open_document(self) -> Document:
         """Half of them ask for several hops, and for the single ones on the way."""
