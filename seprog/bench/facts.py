@@ -85,21 +85,26 @@ def fact_of(case: Case, written: Callable[[str], str] = str, near: tuple[str, ..
     return Fact(edit.subject, tuple(dict.fromkeys(prompts)), answer, edit.wording, near)
 
 
-def shared_out(cases: Iterable[Case], sizes: Mapping[str, int]) -> dict[str, list[Case]]:
+def shared_out(
+    cases: Iterable[Case],
+    sizes: Mapping[str, int],
+    of: Callable[[Case], object] = lambda case: case.edits[0].subject,
+) -> dict[str, list[Case]]:
     """Cases by part, no two parts with the same subject.
 
     Args:
         cases: In the order in which the parts are filled.
         sizes: By part, in the same order, how many cases it takes, at most; cases about a subject
             that it has already come on top.
+        of: What the parts are not to share, where it is not the subject of the first edit.
     """
     parts: dict[str, list[Case]] = {name: [] for name in sizes}
-    of_subject: dict[str, str] = {}
+    part_of: dict[object, str] = {}
     for case in cases:
         free = (name for name, size in sizes.items() if len(parts[name]) < size)
-        part = of_subject.get(case.edits[0].subject) or next(free, None)
+        part = part_of.get(of(case)) or next(free, None)
         if part is not None:
-            of_subject[case.edits[0].subject] = part
+            part_of[of(case)] = part
             parts[part].append(case)
     return parts
 

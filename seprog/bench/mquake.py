@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from seprog.bench.facts import CausalFactEditing, FactParts
+from seprog.bench.facts import CausalFactEditing, FactParts, shared_out
 from seprog.bench.trials import BaseSays, Part, Question, Trial
 from seprog.data.cases import Asked, Case, Hop, load_cases
 from seprog.errors import InputError
@@ -66,11 +66,9 @@ class MQuAKE(CausalFactEditing):
         self.model = config.model
         groups = _apart(_cases(folder))
         random.Random(0).shuffle(groups)
-        self.cases: dict[str, list[Case]] = {name: [] for name in PARTS}
-        for group in groups:
-            part = next((p for p in PARTS if len(self.cases[p]) < getattr(config, p)), None)
-            if part is not None:
-                self.cases[part] += group
+        group_of = {case: i for i, group in enumerate(groups) for case in group}
+        sizes = {name: getattr(config, name) for name in PARTS}
+        self.cases = shared_out((c for g in groups for c in g), sizes, group_of.__getitem__)
         every = [case for name in PARTS for case in self.cases[name]]
         self.facts = _facts(every)
         edited = {name: self._edited(self.cases[name]) for name in PARTS}
@@ -179,7 +177,8 @@ class MQuAKE(CausalFactEditing):
         ]
         stay = {(h.subject, h.relation): h.prompts[0] for h in (*case.before, *case.after)}
         questions += [Question("near_miss", p) for key, p in stay.items() if key not in changed]
-        away = [c for c in others if not _world(c).keys() & _world(case).keys()]
+        here = _world(case).keys()
+        away = [c for c in others if not _world(c).keys() & here]
         for other in rng.sample(away, min(self.config.far, len(away))):
             first, *_ = _questions(other)
             questions += [

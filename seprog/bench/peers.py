@@ -22,6 +22,7 @@ from torch import Tensor
 from seprog.bench.atlas import entries, written
 from seprog.bench.costs import TRIED
 from seprog.bench.course import Series
+from seprog.bench.forced import Score, forced_scores
 from seprog.bench.meters import PeakMemory, editing, perplexity
 from seprog.bench.metrics import OUT_OF_SCOPE, Record, score
 from seprog.bench.progress import watch
@@ -46,7 +47,7 @@ from seprog.methods import (
     LoRA,
     Nothing,
 )
-from seprog.methods.contract import require_known
+from seprog.methods.contract import Forced, require_known
 from seprog.methods.weights import blocks
 from seprog.types import Example
 
@@ -363,7 +364,7 @@ def _records(
     base: Mapping[Question, str],
     said: Mapping[Question, str],
     same: Mapping[Question, bool],
-    forced: Mapping[Question, tuple[float, bool]] | None = None,
+    forced: Mapping[Question, Score] | None = None,
 ) -> list[Record]:
     scores = dict.fromkeys(said, (None, None)) | dict(forced or {})
     return [
@@ -393,19 +394,15 @@ def _answers(method: EditMethod, questions: Sequence[Question]) -> list[str]:
     return found
 
 
-def _forced(
-    method: EditMethod, questions: Sequence[Question]
-) -> dict[Question, tuple[float, bool]]:
-    """Teacher-forced accuracy of new answers, where there is an old one, and which is likelier."""
-    asked = [q for q in questions if q.before is not None and q.answer is not None]
-    found: dict[Question, tuple[float, bool]] = {}
-    for start in range(0, len(asked), 32):
-        part = asked[start : start + 32]
-        new = method.forced([Example((), q.text, q.answer) for q in part])
-        old = method.forced([Example((), q.text, q.before) for q in part])
-        for question, (accuracy, loss), (_, before) in zip(part, new, old, strict=True):
-            found[question] = accuracy, loss < before
-    return found
+def _forced(method: EditMethod, questions: Sequence[Question]) -> dict[Question, Score]:
+    """Teacher-forced scores of questions, where there is an answer from before."""
+
+    def fare(rows: Sequence[int], answers: Sequence[str]) -> list[Forced]:
+        told = [Example((), questions[i].text, a) for i, a in zip(rows, answers, strict=True)]
+        return method.forced(told)
+
+    scores = forced_scores([(q.answer, q.before) for q in questions], fare)
+    return dict(zip(questions, scores, strict=True))
 
 
 def work(method: EditMethod, at_once: int, what: Series) -> dict[str, dict[str, float]]:

@@ -22,6 +22,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from rich.table import Table
 
+from seprog.bench.forced import Score, forced_scores
 from seprog.bench.metrics import Record, score
 from seprog.bench.progress import watch
 from seprog.bench.results import provenance, save
@@ -32,7 +33,7 @@ from seprog.generator import SelfEncoder, VerbatimGenerator
 from seprog.generator.objective import objective_for
 from seprog.lm import LanguageModel
 from seprog.memory import Memory
-from seprog.methods.contract import require_known
+from seprog.methods.contract import Forced, forced, require_known
 from seprog.text_encoder import TextEncoder
 from seprog.training.gate import GateTraining, calibrate, train_gate
 from seprog.training.generator import GeneratorTraining, train_generator
@@ -399,33 +400,21 @@ class _Read:
 
 
 @torch.no_grad()
-def _forced(
-    reading: Callable[[], _Read], questions: Sequence[Question]
-) -> list[tuple[float | None, bool | None]]:
+def _forced(reading: Callable[[], _Read], questions: Sequence[Question]) -> list[Score]:
     """Per question, its teacher-forced accuracy, and whether the new answer is the likelier one.
 
     What is put to the model is made only if a question has an answer from before.
     """
-    found: list[tuple[float | None, bool | None]] = [(None, None)] * len(questions)
-    asked = [i for i, q in enumerate(questions) if q.before is not None and q.answer is not None]
-    for start in range(0, len(asked), 32):
-        rows, read = asked[start : start + 32], reading()
-        prefixes = None
+
+    def fare(rows: Sequence[int], answers: Sequence[str]) -> list[Forced]:
+        read, prefixes = reading(), None
         if read.prefixes is not None:
             prefixes = PrefixBatch.stack([read.prefixes[i] for i in rows])
         bos = read.bos if isinstance(read.bos, bool) else [read.bos[i] for i in rows]
-        form = objective_for(read.lm)
-        new, old = (
-            form.ask(prefixes, [Example((), read.texts[i], answer) for i, answer in part], bos)
-            for part in (
-                [(i, questions[i].answer) for i in rows],
-                [(i, questions[i].before) for i in rows],
-            )
-        )
-        likelier = (new.losses() < old.losses()).tolist()
-        for i, accuracy, prefers in zip(rows, new.token_accuracy(), likelier, strict=True):
-            found[i] = accuracy, prefers
-    return found
+        told = [Example((), read.texts[i], a) for i, a in zip(rows, answers, strict=True)]
+        return forced(objective_for(read.lm).ask(prefixes, told, bos))
+
+    return forced_scores([(q.answer, q.before) for q in questions], fare)
 
 
 def spread(

@@ -172,8 +172,23 @@ def fact_examples(facts: Sequence[Fact], rng: random.Random) -> Iterator[Example
         yield Example(tuple(edits), prompt, answer, kind)
 
 
-def fact_scopes(facts: Sequence[Fact], edits: int, rng: random.Random) -> Scopes:
-    """A memory of edited facts; their prompts, what is near and aside, and other facts' prompts.
+@dataclass(frozen=True)
+class FactMemory:
+    """What a memory of edited facts holds, and what may be asked beside.
+
+    Args:
+        given: Edited facts to their new answers.
+        siblings: Facts about the same subjects that are not edited.
+        others: Facts about other subjects.
+    """
+
+    given: dict[Fact, str]
+    siblings: Sequence[Fact]
+    others: Sequence[Fact]
+
+
+def draw_memory(facts: Sequence[Fact], edits: int, rng: random.Random) -> FactMemory:
+    """Facts to edit, with new answers.
 
     Subjects with several facts make up to a fifth of it, for these are the hardest to tell apart:
     what is asked of one fact is in the scope of no other, and some are asked and not edited.
@@ -200,15 +215,33 @@ def fact_scopes(facts: Sequence[Fact], edits: int, rng: random.Random) -> Scopes
     left = count - len(chosen)
     chosen, others = chosen + rest[:left], rest[left : left + count]
     answers = answers_by_group(facts)
+    return FactMemory({f: other_answer(f, answers, rng) for f in chosen}, siblings, others)
+
+
+def fact_scopes(facts: Sequence[Fact], edits: int, rng: random.Random) -> Scopes:
+    """A memory of edited facts; their prompts, what is near and aside, and other facts' prompts.
+
+    Args:
+        facts: Of one part.
+        edits: Facts in the memory, at most half of all.
+        rng: Source of chance.
+    """
+    return memory_scopes(draw_memory(facts, edits, rng), rng)
+
+
+def memory_scopes(memory: FactMemory, rng: random.Random) -> Scopes:
+    """The edits of a memory, in its order, and what is asked of them in random order."""
+    chosen = list(memory.given)
     known = {
-        fact: Edit(fact.stated(other_answer(fact, answers, rng)), id=str(i))
-        for i, fact in enumerate(chosen)
+        fact: Edit(fact.stated(answer), id=str(i))
+        for i, (fact, answer) in enumerate(memory.given.items())
     }
     subjects = {fact.subject for fact in chosen}
     stages = [Stage(p, p, (known[f],), True) for f in chosen for p in f.prompts]
-    outside = [p for f in chosen for p in f.near[:2]] + [rng.choice(f.prompts) for f in others]
+    outside = [p for f in chosen for p in f.near[:2]]
+    outside += [rng.choice(f.prompts) for f in memory.others]
     stages += [Stage(p, p) for p in outside if not mentions(p, subjects)]
-    stages += [Stage(p, p) for f in siblings for p in f.prompts]
+    stages += [Stage(p, p) for f in memory.siblings for p in f.prompts]
     edited = {p for f in chosen for p in f.prompts}
     stages += [Stage(p, p) for f in chosen for p, _ in f.aside[:2] if p not in edited]
     stages = followed(stages)

@@ -12,9 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from seprog.data.documents import Document, Piece
-from seprog.gate import cue
-from seprog.training.facts import Fact, FactCorpus, answers_by_group, fact_examples, fact_scopes
-from seprog.training.scopes import Scopes, Stage
+from seprog.training.facts import (
+    Fact,
+    FactCorpus,
+    answers_by_group,
+    draw_memory,
+    fact_examples,
+    memory_scopes,
+    other_answer,
+)
+from seprog.training.scopes import Scopes, Stage, in_turn
 from seprog.types import Edit, Example
 
 Given = Mapping[Fact, str]
@@ -82,7 +89,7 @@ class Hops:
         edited: Sequence[Fact],
         never: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        self.facts, self.walks, self.never = facts, walks, never or {}
+        self.walks, self.never = walks, never or {}
         self.at = {(f.subject, f.group): f for f in facts}
         self.answers = answers_by_group(facts)
         barred = (a for answers in self.never.values() for a in answers)
@@ -171,8 +178,8 @@ class HopCorpus(FactCorpus):
         """Half of them are any name that there is."""
         if self.rng.random() >= STRANGE:
             return super().other_answer(fact)
-        barred = (fact.answer, *self.never.get(fact.prompts[0], ()))
-        return self.rng.choice([n for n in self.hops.names if n not in barred])
+        never = self.never.get(fact.prompts[0], ())
+        return other_answer(fact, {fact.group: self.hops.names}, self.rng, never)
 
     def open_document(self) -> Document:
         """Half of them ask for several hops, and for the single ones on the way."""
@@ -208,13 +215,12 @@ def hop_examples(hops: Hops, facts: Sequence[Fact], rng: random.Random) -> Itera
             yield next(single)
             continue
         given, asked = hops.draw(rng)
+        statements = tuple(f.stated(a) for f, a in given.items())
         if rng.random() < 0.2:  # the same question, of a start that no edit is on
             other, kept = hops.draw(rng)
             if not kept.used(given) and other.keys().isdisjoint(given):
-                statements = tuple(f.stated(a) for f, a in given.items())
                 yield Example(statements, kept.prompt, None, "unrelated")
             continue
-        statements = tuple(f.stated(a) for f, a in given.items())
         yield Example(statements, asked.prompt, asked.answer, "composed")
 
 
@@ -227,14 +233,10 @@ def hop_scopes(hops: Hops, facts: Sequence[Fact], edits: int, rng: random.Random
         edits: In the memory, at most half of all.
         rng: Source of chance.
     """
-    scopes = fact_scopes(facts, edits, rng)
-    stated = {e.statement: e for e in scopes.edits}
-    known: dict[Fact, Edit] = {}
-    given: dict[Fact, str] = {}
-    for fact in facts:
-        for answer in hops.answers[fact.group]:
-            if edit := stated.get(fact.stated(answer)):
-                known[fact], given[fact] = edit, answer
+    memory = draw_memory(facts, edits, rng)
+    scopes = memory_scopes(memory, rng)
+    given = memory.given
+    known = dict(zip(given, scopes.edits, strict=True))
     stages = list(scopes.stages)
     for walk in hops.walks:
         starts = hops.starts[walk.relations[0]]
@@ -257,17 +259,10 @@ def hop_stages(asked: Asked, given: Given, known: Mapping[Fact, Edit], start: st
         known: The same, with ids.
         start: What the question names.
     """
-    text = words = asked.prompt
-    told: tuple[Edit, ...] = ()
-    stages: list[Stage] = []
-    named = start
-    open_ = frozenset(known[f].id for f in asked.used(given))
+    named, right = start, list[Edit]()
     for fact in asked.used(given):
         if fact.subject != named:
             break
-        edit = known[fact]
-        stages.append(Stage(text, words, (edit,), told=told, unclear=open_ - {edit.id}))
-        text, words = f"{text} {edit.statement}", cue(text, edit.statement)
-        told, named = (*told, edit), given[fact]
-    unclear = open_ - {e.id for e in told}
-    return [*stages, Stage(text, words, told=told, unclear=unclear)]
+        right.append(known[fact])
+        named = given[fact]
+    return in_turn(asked.prompt, right, unclear={known[f].id for f in asked.used(given)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from seprog.atlas.fiction import counterfact
@@ -58,15 +59,29 @@ def as_edits(scenario: Scenario) -> dict[Fact, Edit]:
 def stages(probe: Probe, known: dict[Fact, Edit]) -> list[Stage]:
     """What the gate is asked in the course of one probe; no edit is left to fire at the last."""
     same = probe.kind in ("rewrite", "paraphrase")
-    text = words = probe.prompt
-    told: tuple[Edit, ...] = ()
+    return in_turn(probe.prompt, [known[fact] for fact in probe.used], same)
+
+
+def in_turn(
+    prompt: str, right: Sequence[Edit], same: bool = False, unclear: AbstractSet[str] = frozenset()
+) -> list[Stage]:
+    """What the gate is asked as one edit fires after another; no edit is left to fire at the last.
+
+    Args:
+        prompt: The query.
+        right: The edits that should fire, in order.
+        same: Whether they answer the very question of the prompt.
+        unclear: Ids of edits of which it is not known, beside these, whether they bear on it.
+    """
+    text = words = prompt
     found: list[Stage] = []
-    for fact in probe.used:
-        edit = known[fact]
-        found.append(Stage(text, words, (edit,), same, told))
+    for i, edit in enumerate(right):
+        told = tuple(right[:i])
+        open_ = frozenset(unclear - {e.id for e in (*told, edit)})
+        found.append(Stage(text, words, (edit,), same, told, open_))
         text, words = f"{text} {edit.statement}", cue(text, edit.statement)
-        told = (*told, edit)
-    return [*found, Stage(text, words, told=told)]
+    left = frozenset(unclear - {e.id for e in right})
+    return [*found, Stage(text, words, told=tuple(right), unclear=left)]
 
 
 def followed(stages: Sequence[Stage]) -> list[Stage]:
