@@ -16,6 +16,7 @@ from pathlib import Path
 from seprog.bench.facts import CausalFactEditing, FactParts, shared_out
 from seprog.bench.trials import BaseSays, Part, Question, Trial
 from seprog.data.cases import Asked, Case, Hop, load_cases
+from seprog.data.mquake import FULL
 from seprog.errors import InputError
 from seprog.training.causal import CausalTraining
 from seprog.training.facts import Fact
@@ -200,12 +201,8 @@ class MQuAKE(CausalFactEditing):
 def _cases(folder: Path) -> list[Case]:
     """Those whose hops are known and whose edits are on them."""
     paths = [p for p in sorted(folder.glob("*")) if ".json" in p.name]
-    found = []
-    for path in paths:
-        try:
-            found += [c for c in load_cases(path) if c.before and c.after and _changed(c)]
-        except InputError:
-            continue
+    cases = [case for path in paths for case in load_cases(path, [FULL], strangers=True)]
+    found = [c for c in cases if c.before and c.after and _changed(c)]
     if not found:
         raise InputError(
             f"{folder} holds no complete record of MQuAKE",

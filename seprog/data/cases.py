@@ -139,12 +139,15 @@ def texts(values: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(t for t in found if t))
 
 
-def load_cases(path: Path, importers: Iterable[Importer] | None = None) -> list[Case]:
+def load_cases(
+    path: Path, importers: Iterable[Importer] | None = None, strangers: bool = False
+) -> list[Case]:
     """Every case of a file.
 
     Args:
         path: JSON lines or a JSON array, plain or gzipped, as published.
         importers: Who may read it; ``None`` means all that there are.
+        strangers: Whether a file that none of them knows has no cases, instead of being refused.
 
     Returns:
         Cases in the order of the rows; rows with a known fault of the data set are left out.
@@ -160,6 +163,8 @@ def load_cases(path: Path, importers: Iterable[Importer] | None = None) -> list[
     if not rows:
         raise InputError(f"{path} is empty", "one row or more", "Give another file")
     fits = [i for i in known if i.fields <= rows[0].keys()]
+    if not fits and strangers:
+        return []
     if not fits:
         raise InputError(
             f"The first row of {path} has the fields {', '.join(sorted(rows[0]))}",

@@ -104,3 +104,13 @@ def test_every_method_is_measured(task: MQuAKE, tmp_path: Path, one_step: TrialB
 def test_a_folder_without_complete_records_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="MQuAKE"):
         MQuAKE(tmp_path)
+
+
+def test_other_files_are_passed_over_and_wrong_rows_are_not(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    (folder / "more.jsonl").write_text('{"edit": "Ann is a citizen of Chad", "questions": []}')
+    assert len(MQuAKE(folder, CONFIG).cases["test"]) >= 4
+    rows = (folder / "cases.jsonl").read_text().splitlines()
+    (folder / "cases.jsonl").write_text("\n".join([*rows, '{"case_id": 1}']))
+    with pytest.raises(InputError, match=f"{len(rows) + 1}"):
+        MQuAKE(folder, CONFIG)
