@@ -214,7 +214,7 @@ class ScopeGate(nn.Module):
         if not len(shelf):
             return []
         [seen] = self.near([edit.statement], [edit.statement], shelf, [{edit.id}])
-        others = [s.edit for s in seen]
+        others = self.glance.worth(seen, later=False)
         if not others:
             return []
         scores = self.scorer.probabilities(

@@ -311,6 +311,11 @@ def test_the_same_question_is_found_by_both_probabilities(
     assert [e.id for e, _ in words_gate.same_question(rival, shelf)] == ["home"]
     assert words_gate.same_question(CHAIN[0], shelf) == []  # not its own rival
     assert words_gate.same_question(rival, words_gate.shelf([])) == []
+    words_gate.glance = Glance(ALL)
+    assert [e.id for e, _ in words_gate.same_question(rival, shelf)] == ["home"]
+    words_gate.glance = Glance(NOTHING)
+    assert words_gate.same_question(rival, shelf) == []  # none is worth a look
+    words_gate.glance = Glance()
 
     def not_in_scope(queries: Sequence[str], edits: Sequence[str]) -> torch.Tensor:
         return torch.tensor([[0.1, 0.9]] * len(queries))
