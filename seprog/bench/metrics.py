@@ -134,6 +134,13 @@ def rate(hits: Iterable[bool]) -> dict[str, float] | None:
     return {"value": sum(values) / len(values), "low": low, "high": high, "n": len(values)}
 
 
+def harmonic_mean(shares: Sequence[float]) -> float | None:
+    """The harmonic mean; 0 if any is 0, ``None`` if there are none."""
+    if not shares or min(shares) == 0:
+        return 0.0 if shares else None
+    return len(shares) / sum(1 / s for s in shares)
+
+
 def score(records: Sequence[Record]) -> dict[str, dict[str, float]]:
     """All metrics of one method at one time; those of the gate where one decided."""
     right = {r: normalise(r.answer) == normalise(r.expected) for r in records}

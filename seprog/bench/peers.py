@@ -24,7 +24,7 @@ from seprog.bench.costs import TRIED
 from seprog.bench.course import Series
 from seprog.bench.forced import Score, forced_scores
 from seprog.bench.meters import PeakMemory, editing, perplexity
-from seprog.bench.metrics import OUT_OF_SCOPE, Record, score
+from seprog.bench.metrics import OUT_OF_SCOPE, Record, harmonic_mean, score
 from seprog.bench.progress import watch
 from seprog.bench.trials import Question
 from seprog.bench.workshop import Workshop
@@ -56,7 +56,8 @@ BUDGET = 12
 TUNING_EDITS = 30
 """Edits that settings are tried on, in the calibration split's names and phrasings."""
 TUNED_FOR = ("rewrite", "paraphrase", "near_miss", "far")
-"""The best setting is the one with the highest mean of these."""
+"""The best setting is the one with the highest harmonic mean of these, for to do nothing is no
+setting; among those where one of them is 0, the one with the highest mean."""
 QUERIES = 30
 """Questions in scope, and out of it, whose time is taken."""
 TIMED = 10
@@ -273,15 +274,16 @@ def _tune(workshop: Workshop, name: str, progress: bool) -> dict[str, Any]:
         return found
     peer, what = PEERS[name], workshop.course.tuning(TUNING_EDITS)
     tried: list[dict[str, Any]] = []
-    means: list[float] = []
+    order: list[tuple[float, float]] = []
     depth = len(blocks(workshop.lm))
     for setting in watch(peer.settings(depth), f"{name}: settings", progress):
         records, _ = run(peer.make(workshop, setting), peer.at_once, what, False)
         metrics = score([r for r in records if r.when == "after_all"])
         values = {m: metrics[m]["value"] for m in TUNED_FOR if m in metrics}
-        means.append(statistics.mean(values.values()))
-        tried.append({"setting": setting, **values, "mean": means[-1]})
-    result = {"chosen": tried[means.index(max(means))]["setting"], "tried": tried}
+        mean = harmonic_mean(list(values.values())) or 0.0
+        order.append((mean, statistics.mean(values.values())))
+        tried.append({"setting": setting, **values, "harmonic_mean": mean})
+    result = {"chosen": tried[order.index(max(order))]["setting"], "tried": tried}
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(result, indent=1) + "\n")
     return result

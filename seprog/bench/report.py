@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seprog.bench.metrics import COSTS, SHARES, Record, retention, score
+from seprog.bench.metrics import COSTS, SHARES, Record, harmonic_mean, retention, score
 from seprog.bench.trials import interval
 from seprog.errors import InputError
 
 MEANS = ("rewrite", "paraphrase", "entailed", "near_miss", "far")
 """What the harmonic mean is over, as far as it was measured."""
-
-
 WHEN = {
     "after_all": "scored after all edits",
     "right_after": "scored right after each edit",
@@ -144,13 +142,6 @@ def _answered(folder: Path) -> list[Path]:
     """Results of other kinds, such as an exam or a load test, have nothing to work out again."""
     files = sorted(folder.glob("*.json"))
     return [f for f in files if '"answers":' in f.read_text("utf-8")]
-
-
-def harmonic_mean(shares: Sequence[float]) -> float | None:
-    """The harmonic mean; 0 if any is 0, ``None`` if there are none."""
-    if not shares or min(shares) == 0:
-        return 0.0 if shares else None
-    return len(shares) / sum(1 / s for s in shares)
 
 
 def _result(path: Path) -> dict[str, Any]:

@@ -7,7 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from seprog.bench.metrics import SHARES, Record, normalise, rate, retention, score
+from seprog.bench.metrics import (
+    SHARES,
+    Record,
+    harmonic_mean,
+    normalise,
+    rate,
+    retention,
+    score,
+)
 
 
 def record(kind: str, expected: str, answer: str, **more: object) -> Record:
@@ -150,3 +158,8 @@ def test_a_record_is_saved_as_it_is() -> None:
     row = json.loads(json.dumps(RECORDS[0].row()))
     assert row["needed"] == ["a"] and row["bitwise"] is None and row["answer"] == "Oslo."
     assert [Record.of({"seed": 1, **json.loads(json.dumps(r.row()))}) for r in RECORDS] == RECORDS
+
+
+def test_harmonic_mean() -> None:
+    assert harmonic_mean([0.5, 1.0]) == pytest.approx(2 / 3)
+    assert harmonic_mean([0.0, 1.0]) == 0.0 and harmonic_mean([]) is None

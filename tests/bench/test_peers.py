@@ -104,8 +104,9 @@ def test_methods_are_tuned_then_measured(
     assert json.loads(out.read_text()) == json.loads(json.dumps(result | {"answers": "a.jsonl"}))
     for name, tuned in result["tuning"].items():
         assert len(tuned["tried"]) == (1 if name == "none" else 2)
-        best = max(row["mean"] for row in tuned["tried"])
-        assert any(r["setting"] == tuned["chosen"] and r["mean"] == best for r in tuned["tried"])
+        best = max(row["harmonic_mean"] for row in tuned["tried"])
+        chosen = [r for r in tuned["tried"] if r["setting"] == tuned["chosen"]]
+        assert [row["harmonic_mean"] for row in chosen] == [best]
         assert all(TUNED_FOR[0] in row for row in tuned["tried"])
     rows = {(r["method"], r["when"]): r["metrics"] for r in result["results"]}
     assert rows["none", "after_all"]["far"]["value"] == 1.0

@@ -13,7 +13,7 @@ import pytest
 
 from seprog.bench.metrics import Record, score
 from seprog.bench.page import page
-from seprog.bench.report import Where, harmonic_mean, load, markdown
+from seprog.bench.report import Where, load, markdown
 from seprog.errors import InputError
 
 WHERE = Where("atlas", "sequential", 10, "after_all")
@@ -121,11 +121,6 @@ def test_what_is_never_right_has_a_mean_too(tmp_path: Path) -> None:
     [row] = report.rows.values()
     assert row["none"]["harmonic_mean"].value == 0.0
     assert "atlas, sequential, 1 edit, scored after all edits" in markdown(report)
-
-
-def test_harmonic_mean() -> None:
-    assert harmonic_mean([0.5, 1.0]) == pytest.approx(2 / 3)
-    assert harmonic_mean([0.0, 1.0]) == 0.0 and harmonic_mean([]) is None
 
 
 def test_markdown_has_a_table_per_number_of_edits(tmp_path: Path) -> None:
