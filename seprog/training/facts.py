@@ -16,6 +16,11 @@ from seprog.data.documents import Document, Piece
 from seprog.training.scopes import Scopes, Stage, followed
 from seprog.types import Edit, Example
 
+STRANGE = 0.5
+"""Share of the statements that give a fact any answer that there is, not one that another fact of
+its kind has: few are of one kind, and a model that never reads others learns to choose among them,
+and not to read."""
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -69,6 +74,8 @@ class FactCorpus:
         self.read, self.rng, self.open_book, self.never = read, rng, open_book, never or {}
         self.weights = [1.0] * len(self.closed)
         self.answers = answers_by_group(read)
+        barred = (answer for answers in self.never.values() for answer in answers)
+        self.names = list(dict.fromkeys([*(f.answer for f in read), *barred]))
 
     def __iter__(self) -> Iterator[Document]:
         """Facts by weight and documents to read, without end."""
@@ -86,8 +93,10 @@ class FactCorpus:
         return Document([(prompt, False), (f"{answer}.", True)], index)
 
     def other_answer(self, fact: Fact) -> str:
-        """What a statement says of a fact."""
-        return other_answer(fact, self.answers, self.rng, self.never.get(fact.prompts[0], ()))
+        """What a statement says of a fact; half of them any name that there is."""
+        strange = self.rng.random() < STRANGE
+        pool = {fact.group: self.names} if strange else self.answers
+        return other_answer(fact, pool, self.rng, self.never.get(fact.prompts[0], ()))
 
     def open_document(self) -> Document:
         """One to four statements, then questions about them and about other facts."""

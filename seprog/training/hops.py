@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from seprog.data.documents import Document, Piece
 from seprog.training.facts import (
+    STRANGE,
     Fact,
     FactCorpus,
     answers_by_group,
     draw_memory,
     fact_examples,
     memory_scopes,
-    other_answer,
 )
 from seprog.training.scopes import Scopes, Stage, in_turn
 from seprog.types import Edit, Example
@@ -28,10 +28,6 @@ Given = Mapping[Fact, str]
 """Edited facts to their new answers."""
 TRIES = 50
 """How often a walk that leads nowhere is drawn again."""
-STRANGE = 0.5
-"""Share of the edits that give a fact any name that there is, not one that another fact of its kind
-has: few are of one kind, and a model that never reads others learns to choose among them, and not
-to read."""
 WALKED = 0.5
 """Share of the documents to read, and of a generator's examples, that ask for several hops."""
 
@@ -170,16 +166,9 @@ class HopCorpus(FactCorpus):
         never: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__(facts, read, rng, open_book, never)
-        self.hops = hops
+        self.hops, self.names = hops, hops.names
         self.closed = list(dict.fromkeys([*self.closed, *questions]))
         self.weights = [1.0] * len(self.closed)
-
-    def other_answer(self, fact: Fact) -> str:
-        """Half of them are any name that there is."""
-        if self.rng.random() >= STRANGE:
-            return super().other_answer(fact)
-        never = self.never.get(fact.prompts[0], ())
-        return other_answer(fact, {fact.group: self.hops.names}, self.rng, never)
 
     def open_document(self) -> Document:
         """Half of them ask for several hops, and for the single ones on the way."""

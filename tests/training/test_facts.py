@@ -8,6 +8,7 @@ from itertools import islice
 import pytest
 
 from seprog.training.facts import (
+    STRANGE,
     Fact,
     FactCorpus,
     answers_by_group,
@@ -77,6 +78,23 @@ def test_no_statement_gives_an_answer_that_is_never_to_be_given() -> None:
             named = [s for s in left if s in text.split()]
             if named and not is_answer and text.endswith("."):
                 assert text.split()[-1].removesuffix(".") in left[named[0]]
+
+
+def test_statements_give_answers_of_any_kind_too() -> None:
+    facts = [
+        Fact(f"{kind}-{i}", (f"The {kind} of {kind}-{i} is",), f"{kind}{i}", kind)
+        for kind in ("home", "work")
+        for i in range(20)
+    ]
+    corpus = FactCorpus(facts, facts, random.Random(0), 1.0)
+    told = [
+        text.removesuffix(".").split()
+        for document in islice(corpus, 1000)
+        for text, is_answer in document.pieces
+        if not is_answer and text.endswith(".")
+    ]
+    strange = [not words[-1].startswith(words[1]) for words in told]
+    assert sum(strange) / len(told) == pytest.approx(STRANGE * 20 / 39, abs=0.03)
 
 
 def test_an_answer_of_the_same_kind() -> None:
