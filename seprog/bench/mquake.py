@@ -139,7 +139,10 @@ class MQuAKE(CausalFactEditing):
         return hop_scopes(self._hops("train"), self.parts.train, edits, rng)
 
     def calibration(self, rng: random.Random) -> Trial:
-        """Two thirds of the calibration cases, as far as they agree; the others are far."""
+        """Two thirds of the calibration cases, as far as they agree; the others are far.
+
+        Of those all is asked, for a threshold takes a hundred questions out of scope.
+        """
         settled: dict[tuple[str, str], str] = {}
         order = rng.sample(self.cases["dev"], len(self.cases["dev"]))
         chosen: list[Case] = []
@@ -149,10 +152,11 @@ class MQuAKE(CausalFactEditing):
                 chosen.append(case)
                 settled |= world
         far = [c for c in order if not _world(c).keys() & settled.keys()]
-        asked = [self._trial(case, far, rng) for case in chosen]
+        asked = [self._trial(case, (), rng) for case in chosen]
         memory = list(dict.fromkeys(edit for trial in asked for edit in trial.memory))
-        questions = list(dict.fromkeys(q for trial in asked for q in trial.questions))
-        return Trial("calibration", len(memory), memory, questions)
+        away = [Question("far", prompt) for case in far for prompt in _prompts(case)]
+        questions = dict.fromkeys([*(q for trial in asked for q in trial.questions), *away])
+        return Trial("calibration", len(memory), memory, list(questions))
 
     def trials(self, seed: int, base_says: BaseSays) -> Iterator[Trial]:
         """Each test case by itself."""
@@ -250,6 +254,12 @@ def _relations(hops: Sequence[Hop]) -> tuple[str, ...]:
 def _questions(case: Case) -> list[Asked]:
     """Those of several hops."""
     return [a for a in case.asked if a.kind == "composed"]
+
+
+def _prompts(case: Case) -> list[str]:
+    """All that may be asked about it."""
+    hops = [p for h in (*case.before, *case.after) for p in h.prompts]
+    return [*(a.prompt for a in _questions(case)), *hops]
 
 
 def _facts(cases: Sequence[Case]) -> dict[tuple[str, str], Fact]:

@@ -74,6 +74,7 @@ def test_calibration_cases_do_not_contradict_each_other(task: MQuAKE) -> None:
         for e in c.edits
         if f"{e.prompt} {e.target}." in statements
     }
+    assert len([q for q in trial.questions if q.kind == "far"]) > 2 * task.config.far
     assert outside and not any(p in text for p in prompts for text in outside)
     assert not any(text.endswith(f"{name}?") for name in named for text in outside)
     assert all(set(q.needed) <= set(statements) for q in inside)
