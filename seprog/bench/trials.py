@@ -28,7 +28,7 @@ from seprog.bench.progress import watch
 from seprog.bench.results import provenance, save
 from seprog.editor import Editor
 from seprog.errors import InputError
-from seprog.gate import ScopeGate
+from seprog.gate import ScopeGate, require_enough
 from seprog.generator import SelfEncoder, VerbatimGenerator
 from seprog.generator.objective import objective_for
 from seprog.lm import LanguageModel
@@ -283,13 +283,14 @@ def _generator(task: Task, base: LanguageModel, work: Path, how: GeneratorTraini
 def _gate(task: Task, work: Path, how: GateTraining) -> ScopeGate:
     folder = work / f"gate-{how.seed}"
     if not (folder / "gate.json").exists():
-        rng = random.Random(how.seed)
+        rng, trial = random.Random(how.seed), task.calibration(random.Random(how.seed + 1))
+        require_enough(sum(not q.needed for q in trial.questions), RATE)  # not after training
         train_gate(
             folder,
             work / f"gate-{how.seed}.run",
             how,
             asked=[task.scopes(how.edits, rng) for _ in range(how.scenarios)],
-            calibrate=lambda gate: _calibrate(gate, task.calibration(random.Random(how.seed + 1))),
+            calibrate=lambda gate: _calibrate(gate, trial),
         )
     return ScopeGate.from_pretrained(folder, TextEncoder())
 

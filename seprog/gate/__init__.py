@@ -1,6 +1,6 @@
 """The scope gate: which edits bear on a query."""
 
-from seprog.gate.calibration import Calibration, fit_threshold, wilson
+from seprog.gate.calibration import Calibration, fit_threshold, require_enough, wilson
 from seprog.gate.gate import GateConfig, ScopeGate
 from seprog.gate.glance import Glance, Sighting, fit_glance
 from seprog.gate.shelf import Overlay, Shelf, interleave
@@ -21,5 +21,6 @@ __all__ = [
     "fit_glance",
     "fit_threshold",
     "interleave",
+    "require_enough",
     "wilson",
 ]

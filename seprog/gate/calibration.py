@@ -69,22 +69,27 @@ def fit_threshold(
     Raises:
         InputError: If the rate is none, or the queries are too few for the promise.
     """
-    if not 0 < rate < 1:
-        raise InputError(
-            f"The false-fire rate {rate} came", "a share between 0 and 1", "Give one such as 0.01"
-        )
-    needed = math.ceil(1 / rate) - 1
-    if len(highest) < needed:
-        raise InputError(
-            f"{len(highest)} out-of-scope queries came for a false-fire rate of {rate:.2%}",
-            f"at least {needed}",
-            "Give more queries, or promise a higher rate with --rate",
-        )
+    require_enough(len(highest), rate)
     rank = min(math.ceil((len(highest) + 1) * (1 - rate)), len(highest))
     promised = max(LEAST, sorted(highest)[rank - 1])
     threshold = max(promised, _costs_nothing(promised, sorted(inside)) if inside else LIKELY)
     observed = sum(score > threshold for score in highest) / len(highest)
     return Calibration(threshold, rate, len(highest), edits, observed, gate)
+
+
+def require_enough(outside: int, rate: float) -> None:
+    """Raise ``InputError`` if a rate is none, or so many queries out of scope too few for it."""
+    if not 0 < rate < 1:
+        raise InputError(
+            f"The false-fire rate {rate} came", "a share between 0 and 1", "Give one such as 0.01"
+        )
+    needed = math.ceil(1 / rate) - 1
+    if outside < needed:
+        raise InputError(
+            f"{outside} out-of-scope queries came for a false-fire rate of {rate:.2%}",
+            f"at least {needed}",
+            "Give more queries, or promise a higher rate with --rate",
+        )
 
 
 def _costs_nothing(least: float, inside: Sequence[float]) -> float:

@@ -69,6 +69,16 @@ def test_every_method_is_measured(tiny: None, tmp_path: Path) -> None:
     assert table(result, "x").row_count == len(result["summary"])
 
 
+def test_too_few_questions_to_calibrate_on_are_refused_before_a_gate_is_trained(
+    tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials, "RATE", 0.001)
+    task = LeapOfThought(write(tmp_path / "data"), sizes=(1,), far=4, how=HOW)
+    with pytest.raises(InputError, match="at least 999"):
+        evaluate(task, "leapofthought", tmp_path / "work", replace(CONFIG, seeds=(0,)))
+    assert not (tmp_path / "work" / "gate-0.run").exists()
+
+
 def test_summary_is_the_mean_with_students_interval() -> None:
     def row(seed: int, value: float) -> dict[str, Any]:
         metrics = {"entailed": {"value": value, "n": 10}}
