@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seprog.bench.metrics import COSTS, SHARES, Record, harmonic_mean, retention, score
-from seprog.bench.trials import interval
+from seprog.bench.seeds import interval
 from seprog.errors import InputError
 
 MEANS = ("rewrite", "paraphrase", "entailed", "near_miss", "far")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import random
-import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -20,12 +19,12 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
-from rich.table import Table
 
 from seprog.bench.forced import Score, forced_scores
 from seprog.bench.metrics import Record, score
 from seprog.bench.progress import watch
 from seprog.bench.results import provenance, save
+from seprog.bench.seeds import summary
 from seprog.editor import Editor
 from seprog.errors import InputError
 from seprog.gate import ScopeGate, require_enough
@@ -40,15 +39,22 @@ from seprog.training.generator import GeneratorTraining, train_generator
 from seprog.training.scopes import Scopes
 from seprog.types import Edit, Example, Prefix, PrefixBatch
 
-METHODS = ("none", "reader_oracle", "in_context_oracle", "verbatim", "seprog", "seprog_oracle")
+METHODS = (
+    "none",
+    "reader_oracle",
+    "in_context_oracle",
+    "in_context_retrieved",
+    "verbatim",
+    "seprog",
+    "seprog_oracle",
+)
 """No edit; a twin of the base model that was fine-tuned to read the right edits in its context,
-where the task has one; the base model itself with them in its context; cached text behind our gate;
-the trained generator behind our gate; the trained generator with the right edits."""
-GATED = ("verbatim", "seprog")
+where the task has one; the base model itself with them in its context; the same with those that our
+gate lets fire; cached text behind our gate; the trained generator behind our gate; the trained
+generator with the right edits."""
+GATED = ("in_context_retrieved", "verbatim", "seprog")
 RATE = 0.01
 """False fires that a gate's threshold promises, at most."""
-T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
-"""Student's t, two-sided 95 %, by the number of seeds."""
 
 EditTexts = tuple[str, ...]
 """One edit, or several that are written together."""
@@ -328,52 +334,44 @@ def _answers(
     """Every question of a trial, answered by every method that there is a model for."""
     questions, base = trial.questions, models.base
     texts = [q.text for q in questions]
-    inside = [i for i, q in enumerate(questions) if q.needed]
-    context = [" ".join([*questions[i].needed, texts[i]]) for i in inside]
+    context = [" ".join([*q.needed, q.text]) for q in questions]
     editor = Editor(base, gate, generator, Memory(":memory:"))
     edits = editor.edit_many(written(trial))
     decisions = editor.explain_many(texts)
     fired = [tuple(e.statement for e in d.fired) for d in decisions]
+    retrieved = [" ".join([*f, text]) for f, text in zip(fired, texts, strict=True)]
 
-    def oracle(replies: Sequence[str]) -> list[str]:
-        """Replies in scope; out of it nothing is put before the base model."""
-        found = list(own)
-        for i, reply in zip(inside, replies, strict=True):
-            found[i] = reply
-        return found
-
-    def right_prefixes() -> list[Prefix]:
+    def right_prefixes() -> list[Prefix | None]:
         made = editor.cached_prefixes(edits)
         single = {e.statement: made[e.id] for e in edits}
-        return [Prefix.join([single[s] for s in questions[i].needed]) for i in inside]
+        return [Prefix.join([single[s] for s in q.needed]) if q.needed else None for q in questions]
 
     def behind_gate(editor: Editor) -> _Read:
-        prefixes = editor.prefixes([decisions[i] for i in inside])
-        return _Read(base, bare, prefixes, editor.bos(prefixes))
+        prefixes = editor.prefixes(decisions)
+        return _Read(base, texts, prefixes, editor.bos(prefixes))
 
-    bare = [texts[i] for i in inside]
     gated = {"verbatim": Editor(base, gate, VerbatimGenerator(base), editor.memory)}
     gated["seprog"] = editor
     ways: dict[str, Callable[[], _Read]] = {
-        "none": lambda: _Read(base, bare),
+        "none": lambda: _Read(base, texts),
         "in_context_oracle": lambda: _Read(base, context),
+        "in_context_retrieved": lambda: _Read(base, retrieved),
         "verbatim": lambda: behind_gate(gated["verbatim"]),
         "seprog": lambda: behind_gate(editor),
-        "seprog_oracle": lambda: _Read(base, bare, right_prefixes()),
+        "seprog_oracle": lambda: _Read(base, texts, right_prefixes()),
     }
     if (reader := models.reader) is not None:
         ways["reader_oracle"] = lambda: _Read(reader, context)
+    inside = [i for i, q in enumerate(questions) if q.needed]
+    touched = {"none": [], "in_context_retrieved": [i for i, f in enumerate(fired) if f]}
     for name in (m for m in methods if m in ways):
         read = cache(ways[name])
-        if name == "none":
-            said = list(own)
-        elif name in gated:
+        if name in gated:
             said = gated[name].answer(decisions)
         else:
-            said = oracle(replies(read().lm, read().texts, read().prefixes))
-        scores = dict(zip(inside, _forced(read, [questions[i] for i in inside]), strict=True))
-        for i, q in enumerate(questions):
-            accuracy, prefers = scores.get(i, (None, None))
+            said = _said(own, read(), touched.get(name, inside))
+        scores = _forced(read, questions)
+        for i, (q, (accuracy, prefers)) in enumerate(zip(questions, scores, strict=True)):
             yield Record(
                 name,
                 trial.edits,
@@ -392,12 +390,22 @@ def _answers(
 
 @dataclass(frozen=True)
 class _Read:
-    """What a method puts to a model for the questions in scope."""
+    """What a method puts to a model, per question."""
 
     lm: LanguageModel
     texts: Sequence[str]
     prefixes: Sequence[Prefix | None] | None = None
     bos: Sequence[bool] | bool = True
+
+
+def _said(own: Sequence[str], read: _Read, rows: Sequence[int]) -> list[str]:
+    """Answers to some questions; the base model's own to those that nothing is put before."""
+    found = list(own)
+    prefixes = None if read.prefixes is None else [read.prefixes[i] for i in rows]
+    answered = replies(read.lm, [read.texts[i] for i in rows], prefixes)
+    for i, reply in zip(rows, answered, strict=True):
+        found[i] = reply
+    return found
 
 
 @torch.no_grad()
@@ -440,58 +448,3 @@ def spread(
     for i, memory in enumerate(memories):
         inside = [question for edit in memory for question in about[edit]]
         yield Trial(protocol, size or len(edits), memory, inside + list(others[i :: len(memories)]))
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean over the seeds, and half the width of its 95 % interval (Student's t; 0 of one seed)."""
-    mean = statistics.mean(values)
-    if len(values) == 1:
-        return mean, 0.0
-    return mean, T_95[len(values)] * statistics.stdev(values) / len(values) ** 0.5
-
-
-def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Mean over the seeds with its 95 % interval (Student's t), per protocol, size and method."""
-    groups: dict[tuple[str, int, str], list[dict[str, Any]]] = defaultdict(list)
-    for row in results:
-        groups[row["protocol"], row["edits"], row["method"]].append(row["metrics"])
-    found = []
-    for (protocol, edits, method), parts in groups.items():
-        metrics = {}
-        for name in dict.fromkeys(name for part in parts for name in part):
-            values = [p[name]["value"] for p in parts if name in p]
-            mean, half = interval(values)
-            n = sum(p[name]["n"] for p in parts if name in p)
-            metrics[name] = {"value": mean, "half": half, "n": n}
-        found.append({"protocol": protocol, "edits": edits, "method": method, "metrics": metrics})
-    return found
-
-
-COLUMNS = (
-    "rewrite",
-    "paraphrase",
-    "entailed",
-    "composed",
-    "near_miss",
-    "far",
-    "false_fire",
-    "fired_rightly",
-)
-
-
-def table(result: dict[str, Any], title: str) -> Table:
-    """The summary as people read it, in per cent; what was not asked has no column."""
-    view = Table("protocol", "edits", "method", title=f"{title}, mean over seeds")
-    shown = [c for c in COLUMNS if any(c in row["metrics"] for row in result["summary"])]
-    for name in shown:
-        view.add_column(name.replace("_", " "), justify="right")
-    for row in result["summary"]:
-        cells = [_cell(row["metrics"].get(name)) for name in shown]
-        view.add_row(row["protocol"], str(row["edits"]), row["method"].replace("_", " "), *cells)
-    return view
-
-
-def _cell(metric: dict[str, float] | None) -> str:
-    if metric is None:
-        return ""
-    return f"{100 * metric['value']:.1f} ± {100 * metric['half']:.1f}"

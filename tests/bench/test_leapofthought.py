@@ -11,7 +11,8 @@ import pytest
 
 from seprog.bench import classifiers, trials
 from seprog.bench.leapofthought import LeapOfThought
-from seprog.bench.trials import METHODS, TrialBench, evaluate, summary, table
+from seprog.bench.seeds import summary, table
+from seprog.bench.trials import METHODS, TrialBench, evaluate
 from seprog.errors import InputError
 from seprog.training.classifier import ClassifierTraining
 from seprog.training.gate import GateTraining
