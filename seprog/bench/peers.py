@@ -274,16 +274,15 @@ def _tune(workshop: Workshop, name: str, progress: bool) -> dict[str, Any]:
         return found
     peer, what = PEERS[name], workshop.course.tuning(TUNING_EDITS)
     tried: list[dict[str, Any]] = []
-    order: list[tuple[float, float]] = []
     depth = len(blocks(workshop.lm))
     for setting in watch(peer.settings(depth), f"{name}: settings", progress):
         records, _ = run(peer.make(workshop, setting), peer.at_once, what, False)
         metrics = score([r for r in records if r.when == "after_all"])
         values = {m: metrics[m]["value"] for m in TUNED_FOR if m in metrics}
-        mean = harmonic_mean(list(values.values())) or 0.0
-        order.append((mean, statistics.mean(values.values())))
+        mean = harmonic_mean(list(values.values()))
         tried.append({"setting": setting, **values, "harmonic_mean": mean})
-    result = {"chosen": tried[order.index(max(order))]["setting"], "tried": tried}
+    best = max(tried, key=lambda t: (t["harmonic_mean"], sum(t.get(m, 0.0) for m in TUNED_FOR)))
+    result = {"chosen": best["setting"], "tried": tried}
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(result, indent=1) + "\n")
     return result

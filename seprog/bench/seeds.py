@@ -9,18 +9,11 @@ from typing import Any
 
 from rich.table import Table
 
+from seprog.bench.metrics import IN_SCOPE, OUT_OF_SCOPE
+
 T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
 """Student's t, two-sided 95 %, by the number of seeds."""
-COLUMNS = (
-    "rewrite",
-    "paraphrase",
-    "entailed",
-    "composed",
-    "near_miss",
-    "far",
-    "false_fire",
-    "fired_rightly",
-)
+COLUMNS = (*IN_SCOPE, "composed", *OUT_OF_SCOPE, "false_fire", "fired_rightly")
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

@@ -350,13 +350,13 @@ def _answers(
         prefixes = editor.prefixes(decisions)
         return _Read(base, texts, prefixes, editor.bos(prefixes))
 
-    gated = {"verbatim": Editor(base, gate, VerbatimGenerator(base), editor.memory)}
-    gated["seprog"] = editor
+    cached = Editor(base, gate, VerbatimGenerator(base), editor.memory)
+    gated = {"verbatim": cached, "seprog": editor}
     ways: dict[str, Callable[[], _Read]] = {
         "none": lambda: _Read(base, texts),
         "in_context_oracle": lambda: _Read(base, context),
         "in_context_retrieved": lambda: _Read(base, retrieved),
-        "verbatim": lambda: behind_gate(gated["verbatim"]),
+        "verbatim": lambda: behind_gate(cached),
         "seprog": lambda: behind_gate(editor),
         "seprog_oracle": lambda: _Read(base, texts, right_prefixes()),
     }
