@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ from seprog.methods.contract import LONGEST_ANSWER, require_known
 from seprog.types import Edit, GateDecision, PrefixBatch
 
 METHODS = ("none", "verbatim", "seprog", "in_context_oracle", "in_context_retrieved")
-GATED = ("verbatim", "seprog", "in_context_retrieved")
+PREFIXED = ("verbatim", "seprog")
+GATED = (*PREFIXED, "in_context_retrieved")
 RIGHT_AFTER = 60
 """Edits, spread over the sequence, whose probes are also scored right after the edit."""
 
@@ -297,15 +298,18 @@ class _Bench:
     def _answers(self, method: str, asked: _Asked) -> list[str]:
         if method == "none":
             return asked.base
-        if method in ("seprog", "verbatim"):
+        if method in PREFIXED:
             return self._editor(method).answer(asked.decisions, LONGEST_ANSWER)
+        return self._base(self._read(method, asked))
+
+    def _read(self, method: str, asked: _Asked) -> list[str]:
+        """What the base model reads: the probes, behind the edits that are in their context."""
+        told: list[list[str]] = [[] for _ in asked.probes]
         if method == "in_context_oracle":
             told = [[self.scenario.statement(f) for f in p.used] for p in asked.probes]
-        else:
+        elif method == "in_context_retrieved":
             told = [[e.statement for e in d.fired] for d in asked.decisions]
-        return self._base(
-            [" ".join([*texts, p.prompt]) for texts, p in zip(told, asked.probes, strict=True)]
-        )
+        return [" ".join([*texts, p.prompt]) for texts, p in zip(told, asked.probes, strict=True)]
 
     def _editor(self, method: str) -> Editor:
         return self.verbatim if method == "verbatim" else self.editor
@@ -314,7 +318,7 @@ class _Bench:
         self, method: str, probes: Sequence[Probe], decisions: Sequence[GateDecision]
     ) -> dict[int, bool]:
         """Per far probe, whether its logits are the base model's while others are edited."""
-        if method not in ("seprog", "verbatim"):
+        if method not in PREFIXED:
             return {}
         lm, far = self.editor.lm, [i for i, p in enumerate(probes) if p.kind == "far"]
         companion = next((i for i, d in enumerate(decisions) if d.fired), None)
@@ -334,23 +338,43 @@ class _Bench:
 
     def costs(self, method: str) -> dict[str, dict[str, float]]:
         """What edits and queries cost, and how well text at large is still expected."""
-        if method not in ("seprog", "verbatim"):
+        if method not in GATED:
             return {}
-        probes = self.plan.probes
-        editor, memory = self._editor(method), self.editor.memory
-        editor.cached_prefixes(list(self.stored.values()))
-        size = memory.prefix_bytes(editor.generator.fingerprint) / len(self.stored)
-        found = {"bytes_per_edit": {"value": size, "n": len(self.stored)}}
+        stored, editor = list(self.stored.values()), self._editor(method)
+        if method in PREFIXED:
+            editor.cached_prefixes(stored)
+            kept = self.editor.memory.prefix_bytes(editor.generator.fingerprint)
+        else:
+            kept = sum(len(e.statement.encode()) for e in stored)
+        found = self._query_costs(method)
+        found["bytes_per_edit"] = {"value": kept / len(stored), "n": len(stored)}
+        if method not in PREFIXED:
+            return found
         if method == "seprog":
             found["ms_per_edit"] = spread(self.edit_ms)
-        for name, inside in (("in_scope", True), ("out_of_scope", False)):
-            pool = [p for p in probes if (p.kind not in OUT_OF_SCOPE) == inside]
-            ratios = [query_ratio(editor, p.prompt) for p in pool[:: max(1, len(pool) // 30)][:30]]
-            found[f"query_ratio_{name}"] = spread(ratios)
         found["perplexity_ratio"] = self._perplexity_ratio(editor)
         first = list(self.stored)[:TRIED]
         edits = [{"prompt": self.scenario.prompts[f], "target": f.object} for f in first]
-        return found | work(editor, edits, [p.prompt for p in probes[:TRIED]])
+        return found | work(editor, edits, [p.prompt for p in self.plan.probes[:TRIED]])
+
+    def _query_costs(self, method: str) -> dict[str, dict[str, float]]:
+        """Time of queries in scope and out of it, and what the base model reads of the former."""
+
+        def ask(probe: Probe) -> list[str]:
+            decisions = self.editor.explain_many([probe.prompt])
+            return self._answers(method, _Asked([probe], decisions, []))
+
+        found = {}
+        for name, inside in (("in_scope", True), ("out_of_scope", False)):
+            pool = [p for p in self.plan.probes if (p.kind not in OUT_OF_SCOPE) == inside]
+            some = pool[:: max(1, len(pool) // 30)][:30]
+            ratios = [query_ratio(self.editor.lm, p.prompt, partial(ask, p)) for p in some]
+            found[f"query_ratio_{name}"] = spread(ratios)
+        asked = self.asked["after_all"]
+        read = self.editor.lm.tokens.encode(self._read(method, asked), True)
+        sizes = [len(t) for t, p in zip(read, asked.probes, strict=True) if p.used]
+        found["query_tokens_in_scope"] = {"value": sum(sizes) / len(sizes), "n": len(sizes)}
+        return found
 
     @torch.no_grad()
     def _perplexity_ratio(self, editor: Editor) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from seprog.bench.meters import PeakMemory, editing
 from seprog.editor import Editor
+from seprog.lm import LanguageModel
 from seprog.memory import Memory
 from seprog.methods.contract import LONGEST_ANSWER
 
@@ -16,16 +17,16 @@ TRIED = 10
 """Edits whose arithmetic and memory are measured, and queries that are answered for it."""
 
 
-def query_ratio(editor: Editor, prompt: str) -> float:
-    """Time of one query through the editor over its time on the base model, measured in turn."""
+def query_ratio(lm: LanguageModel, prompt: str, ask: Callable[[], Any]) -> float:
+    """Time of one query, asked by ``ask``, over its time on the base model, measured in turn."""
 
     def seconds(run: Callable[[], Any]) -> float:
         start = time.perf_counter()
         run()
         return time.perf_counter() - start
 
-    base = seconds(lambda: editor.lm.generate([prompt], max_new_tokens=LONGEST_ANSWER))
-    return seconds(lambda: editor.ask(prompt, max_new_tokens=LONGEST_ANSWER)) / base
+    base = seconds(lambda: lm.generate([prompt], max_new_tokens=LONGEST_ANSWER))
+    return seconds(ask) / base
 
 
 def work(

@@ -53,6 +53,7 @@ COSTS = (
     "flops_per_edit",
     "query_ratio_in_scope",
     "query_ratio_out_of_scope",
+    "query_tokens_in_scope",
     "perplexity_ratio",
     "bytes_per_edit",
     "peak_bytes_editing",

@@ -34,7 +34,6 @@ from seprog.text_encoder import TextEncoder
 from seprog.training.causal import CausalTraining
 from seprog.training.gate import GateTraining
 
-GATED = ("seprog", "verbatim")
 ONE_STEP = Training(
     RecipeTraining(steps=1, batch=2),
     MendTraining(steps=1, batch=1),
@@ -81,7 +80,7 @@ def measure(
         shape: As for ``random_base``.
         edits: In the memory, for methods with a gate; for the others, whose edits cost the same
             however many there are, ten at most.
-        methods: ``seprog``, ``verbatim``, or peers; none named: all of them.
+        methods: Those behind our gate, or peers; none named: all of them.
         work: Folder for what methods need trained.
         out: Where the result goes, as JSON.
         progress: Whether to show progress bars.
@@ -92,11 +91,11 @@ def measure(
     Raises:
         InputError: If the shape or a method is not known.
     """
-    known = (*GATED, *peers.PEERS)
+    known = (*atlas.GATED, *peers.PEERS)
     require_known(methods, known)
     lm, chosen = random_base(shape), tuple(methods) or known
     rows: list[dict[str, Any]] = []
-    gated = [m for m in GATED if m in chosen]
+    gated = [m for m in atlas.GATED if m in chosen]
     if gated:
         generator = SelfEncoder(lm, SelfEncoderConfig(refine=0))
         editor = Editor(lm, ScopeGate.from_pretrained(GATE, TextEncoder()), generator)
@@ -104,7 +103,7 @@ def measure(
     shop = Workshop(AtlasCourse(lm), work / shape.replace("/", "-"), ONE_STEP)
     depth = len(blocks(lm))
     what = series_of(atlas.plan(TRIED, 0, per_kind=TRIED))
-    for name in watch([m for m in chosen if m not in GATED], "methods", progress):
+    for name in watch([m for m in chosen if m not in atlas.GATED], "methods", progress):
         peer = peers.PEERS[name]
         method = peer.make(shop, peer.settings(depth)[0])
         _, costs = peers.run(method, peer.at_once, what, progress)

@@ -40,17 +40,22 @@ def test_costs_are_measured_and_nothing_else(
     real = bench._probes
     monkeypatch.setattr(bench, "_probes", lambda *args: real(*args)[:6] + real(*args)[-4:])
     out = tmp_path / "cost.json"
-    result = measure(shape, 3, ["seprog", "none", "ft_l", "grace"], tmp_path, out)
+    methods = ["seprog", "in_context_retrieved", "none", "ft_l", "grace"]
+    result = measure(shape, 3, methods, tmp_path, out)
     assert json.loads(out.read_text()) == json.loads(json.dumps(result))
     rows = {row["method"]: row for row in result["results"]}
-    assert list(rows) == ["seprog", "none", "ft_l", "grace"]
+    assert list(rows) == methods
     assert rows["seprog"]["edits"] == 3 and rows["ft_l"]["edits"] == 2
-    for row in rows.values():
-        assert set(row["metrics"]) == set(COSTS) - {"training_seconds"}  # nothing is trained
+    measured = set(COSTS) - {"training_seconds"}  # nothing is trained
+    assert set(rows["seprog"]["metrics"]) == measured
+    for name in ("none", "ft_l", "grace"):
+        assert set(rows[name]["metrics"]) == measured - {"query_tokens_in_scope"}
+    read = {m: rows[m]["metrics"]["query_tokens_in_scope"]["value"] for m in methods[:2]}
+    assert read["seprog"] < read["in_context_retrieved"], "a prefix has been read before"
     assert rows["none"]["metrics"]["flops_per_edit"]["value"] == 0
     assert rows["seprog"]["metrics"]["bytes_per_edit"]["value"] > 0
     assert rows["ft_l"]["metrics"]["flops_per_edit"]["value"] > 0
-    assert table(result).row_count == 4
+    assert table(result).row_count == 5
 
 
 def test_a_base_has_its_shape_and_the_same_weights_each_time(shape: str) -> None:
