@@ -204,6 +204,9 @@ class ScopeGate(nn.Module):
     def same_question(self, edit: Edit, shelf: Shelf) -> list[tuple[Edit, float]]:
         """Edits on the shelf that answer the very question that ``edit`` answers.
 
+        Statements are no queries, so one may not seem to ask for the other though the other asks
+        for it: those that bear on the edit and do not answer it are read the other way round, too.
+
         Args:
             edit: A new edit.
             shelf: The edits in force.
@@ -217,12 +220,16 @@ class ScopeGate(nn.Module):
         others = self.glance.worth(seen, later=False)
         if not others:
             return []
-        scores = self.scorer.probabilities(
-            [edit.statement] * len(others), [o.statement for o in others]
-        )
-        both = scores.min(dim=1).values.tolist()
         limit = max(self.calibration.threshold, LIKELY)
-        same = [(o, p) for o, p in zip(others, both, strict=True) if p > limit]
+        texts = [o.statement for o in others]
+        scores = self.scorer.probabilities([edit.statement] * len(others), texts)
+        both = scores.min(dim=1).values
+        unsure = ((scores[:, 0] > LIKELY) & (both <= limit)).nonzero()[:, 0]
+        if len(unsure):
+            turned = [texts[i] for i in unsure.tolist()]
+            scores = self.scorer.probabilities(turned, [edit.statement] * len(turned))
+            both[unsure] = torch.maximum(both[unsure], scores.min(dim=1).values)
+        same = [(o, p) for o, p in zip(others, both.tolist(), strict=True) if p > limit]
         return sorted(same, key=lambda pair: -pair[1])
 
     def highest(

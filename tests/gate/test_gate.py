@@ -324,6 +324,27 @@ def test_the_same_question_is_found_by_both_probabilities(
     assert words_gate.same_question(rival, shelf) == []
 
 
+@pytest.mark.parametrize(
+    ("forth", "back", "same"),
+    [((0.9, 0.1), 0.8, True), ((0.9, 0.1), 0.2, False), ((0.1, 0.1), 0.8, False)],
+)
+def test_what_bears_on_an_edit_is_read_the_other_way_round_too(
+    words_gate: ScopeGate,
+    monkeypatch: pytest.MonkeyPatch,
+    forth: tuple[float, float],
+    back: float,
+    same: bool,
+) -> None:
+    rival, shelf = Edit("The home of Ann is Rome.", id="new"), words_gate.shelf(CHAIN[:1])
+
+    def scored(queries: Sequence[str], edits: Sequence[str]) -> torch.Tensor:
+        return torch.tensor([forth if q == rival.statement else (0.9, back) for q in queries])
+
+    monkeypatch.setattr(words_gate.scorer, "probabilities", scored)
+    found = words_gate.same_question(rival, shelf)
+    assert [(e.id, pytest.approx(p)) for e, p in found] == ([("home", 0.8)] if same else [])
+
+
 # --- at rest ----------------------------------------------------------------------------------
 
 
