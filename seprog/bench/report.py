@@ -211,7 +211,10 @@ def _figure(parts: Sequence[Mapping[Any, Mapping[str, float]]], name: object) ->
         value = only["value"]
         return Figure(value, only.get("low", value), only.get("high", value), int(only["n"]))
     mean, half = interval([f["value"] for f in found])
-    return Figure(mean, mean - half, mean + half, int(sum(f["n"] for f in found)))
+    low, high = mean - half, mean + half
+    if name not in COSTS:  # a share is none below 0 or above 1
+        low, high = max(low, 0.0), min(high, 1.0)
+    return Figure(mean, low, high, int(sum(f["n"] for f in found)))
 
 
 def cell(metric: str, figure: Figure | None) -> str:

@@ -83,11 +83,17 @@ def test_old_edits_have_a_table_of_their_own(tmp_path: Path) -> None:
     assert "by the age" not in markdown(load([write(tmp_path, MIXED)]))
 
 
-def test_several_seeds_have_students_interval(tmp_path: Path) -> None:
-    records = [(s, record("ft", 10, "rewrite", i < s + 1)) for s in (0, 1) for i in range(4)]
+@pytest.mark.parametrize(
+    ("n", "right", "interval"),
+    [(100, (50, 51), (0.505 - 0.06355, 0.505 + 0.06355)), (4, (1, 2), (0.0, 1.0))],
+)
+def test_several_seeds_have_students_interval_within_bounds(
+    n: int, right: tuple[int, int], interval: tuple[float, float], tmp_path: Path
+) -> None:
+    records = [(s, record("ft", 10, "rewrite", i < right[s])) for s in (0, 1) for i in range(n)]
     figure = load([write(tmp_path, records)]).rows[WHERE]["ft"]["rewrite"]
-    assert figure.value == pytest.approx(0.375) and figure.n == 8
-    assert figure.high - figure.value == pytest.approx(12.71 * 0.125, abs=1e-3)
+    assert figure.value == pytest.approx(sum(right) / 2 / n) and figure.n == 2 * n
+    assert (figure.low, figure.high) == pytest.approx(interval, abs=1e-5)
 
 
 def test_answers_may_be_gzipped(tmp_path: Path) -> None:
