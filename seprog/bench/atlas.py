@@ -340,22 +340,26 @@ class _Bench:
         """What edits and queries cost, and how well text at large is still expected."""
         if method not in GATED:
             return {}
-        stored, editor = list(self.stored.values()), self._editor(method)
-        if method in PREFIXED:
-            editor.cached_prefixes(stored)
-            kept = self.editor.memory.prefix_bytes(editor.generator.fingerprint)
-        else:
-            kept = sum(len(e.statement.encode()) for e in stored)
-        found = self._query_costs(method)
-        found["bytes_per_edit"] = {"value": kept / len(stored), "n": len(stored)}
+        kept = self._bytes_kept(method)  # makes prefixes, which no query has to wait for then
+        found = {"bytes_per_edit": {"value": kept / self.size, "n": self.size}}
+        found |= self._query_costs(method)
         if method not in PREFIXED:
             return found
+        editor = self._editor(method)
         if method == "seprog":
             found["ms_per_edit"] = spread(self.edit_ms)
         found["perplexity_ratio"] = self._perplexity_ratio(editor)
         first = list(self.stored)[:TRIED]
         edits = [{"prompt": self.scenario.prompts[f], "target": f.object} for f in first]
         return found | work(editor, edits, [p.prompt for p in self.plan.probes[:TRIED]])
+
+    def _bytes_kept(self, method: str) -> int:
+        """All edits' prefixes, or their texts."""
+        stored, editor = list(self.stored.values()), self._editor(method)
+        if method not in PREFIXED:
+            return sum(len(e.statement.encode()) for e in stored)
+        editor.cached_prefixes(stored)
+        return self.editor.memory.prefix_bytes(editor.generator.fingerprint)
 
     def _query_costs(self, method: str) -> dict[str, dict[str, float]]:
         """Time of queries in scope and out of it, and what the base model reads of the former."""

@@ -228,7 +228,7 @@ class ScopeGate(nn.Module):
         if len(unsure):
             turned = [texts[i] for i in unsure.tolist()]
             scores = self.scorer.probabilities(turned, [edit.statement] * len(turned))
-            both[unsure] = torch.maximum(both[unsure], scores.min(dim=1).values)
+            both[unsure] = scores.min(dim=1).values
         same = [(o, p) for o, p in zip(others, both.tolist(), strict=True) if p > limit]
         return sorted(same, key=lambda pair: -pair[1])
 

@@ -50,6 +50,8 @@ def test_costs_are_measured_and_nothing_else(
     assert set(rows["seprog"]["metrics"]) == measured
     for name in ("none", "ft_l", "grace"):
         assert set(rows[name]["metrics"]) == measured - {"query_tokens_in_scope"}
+    queries = {m for m in COSTS if m.startswith("query")}
+    assert set(rows["in_context_retrieved"]["metrics"]) == {"bytes_per_edit"} | queries
     read = {m: rows[m]["metrics"]["query_tokens_in_scope"]["value"] for m in methods[:2]}
     assert read["seprog"] < read["in_context_retrieved"], "a prefix has been read before"
     assert rows["none"]["metrics"]["flops_per_edit"]["value"] == 0
