@@ -3,6 +3,9 @@
 All are shares of probes (0 to 1), greedy free generation, whole answers compared:
 
 - ``rewrite``, ``paraphrase``, ``entailed``, ``composed``: the right answer in the edited world.
+- ``entailed_inverse``, ``entailed_onward``: entailed probes whose answer the edit names (a fact
+  turned round), and those whose answer lies beyond it (two hops, inheritance), where a data set
+  asks both.
 - ``superseded``: the answer of the newer edit, where an edit was replaced.
 - ``forgotten``: the very answer that the unedited base model gives, where an edit was taken back.
 - ``rewrite_alias``, ``paraphrase_alias``, ``entailed_alias``, ``composed_alias``: the right answer
@@ -21,6 +24,7 @@ All are shares of probes (0 to 1), greedy free generation, whole answers compare
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,6 +40,8 @@ ALIASED = (*IN_SCOPE, "composed")
 FORCED = ("rewrite", "paraphrase")
 SHARES = (
     *IN_SCOPE,
+    "entailed_inverse",
+    "entailed_onward",
     "composed",
     *CHANGED,
     *OUT_OF_SCOPE,
@@ -126,6 +132,11 @@ def lenient(text: str) -> str:
     return " ".join(word for word in bare.split() if word not in ("a", "an", "the"))
 
 
+def names(text: str, name: str) -> bool:
+    """Whether a text holds a name as whole words."""
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
+
+
 def rate(hits: Iterable[bool]) -> dict[str, float] | None:
     """A share with its 95 % Wilson interval; ``None`` without data."""
     values = list(hits)
@@ -151,6 +162,12 @@ def score(records: Sequence[Record]) -> dict[str, dict[str, float]]:
         kind: rate(right[r] for r in records if r.kind == kind)
         for kind in (*IN_SCOPE, "composed", *CHANGED, *OUT_OF_SCOPE)
     }
+    entailed = [r for r in records if r.kind == "entailed"]
+    inverse = [any(names(statement, r.expected) for statement in r.needed) for r in entailed]
+    if len(set(inverse)) == 2:
+        asked = list(zip(entailed, inverse, strict=True))
+        found["entailed_inverse"] = rate(right[r] for r, named in asked if named)
+        found["entailed_onward"] = rate(right[r] for r, named in asked if not named)
     found["far_bitwise"] = rate(r.bitwise for r in records if r.bitwise is not None)
     found["false_change"] = rate(not right[r] for r in outside)
     found["false_fire"] = rate(bool(r.fired) for r in outside if r.fired is not None)

@@ -92,6 +92,17 @@ def test_other_names_of_the_answer_count_apart(answer: str, right: bool) -> None
     assert Record.of(json.loads(json.dumps(asked.row()))) == asked
 
 
+def test_what_an_edit_names_counts_apart_from_what_lies_beyond_it() -> None:
+    edit = "The capital of Zed is Mali."
+    inverse = record("entailed", "Zed", "Zed.", needed=(edit,))
+    onward = record("entailed", "Krone", "Euro", needed=("Ann lives in Kroneberg.",))
+    found = values(score([inverse, inverse, onward]))
+    assert found["entailed"] == (2 / 3, 3)
+    assert found["entailed_inverse"] == (1.0, 2)
+    assert found["entailed_onward"] == (0.0, 1)
+    assert "entailed_onward" not in score([onward, onward])
+
+
 def test_what_was_not_asked_is_left_out() -> None:
     assert score([]) == {}
     only = score([record("far", "a", "a", fired=())])
