@@ -34,7 +34,7 @@ from seprog.lm import LanguageModel
 from seprog.memory import Memory
 from seprog.methods.contract import Forced, forced, require_known
 from seprog.text_encoder import TextEncoder
-from seprog.training.gate import GateTraining, calibrate, train_gate
+from seprog.training.gate import GateTraining, Judged, calibrate, train_gate
 from seprog.training.generator import GeneratorTraining, train_generator
 from seprog.training.scopes import Scopes
 from seprog.types import Edit, Example, Prefix, PrefixBatch
@@ -320,7 +320,7 @@ def _calibrate(gate: ScopeGate, trial: Trial) -> dict[str, float]:
     edits = [Edit(s, id=s) for s in _statements(trial.memory)]
     outside = [q.text for q in trial.questions if not q.needed]
     inside = [(q.text, set(q.needed)) for q in trial.questions if q.needed]
-    return calibrate(gate, edits, outside, inside, RATE)
+    return calibrate(gate, [Judged(edits, outside, inside)], RATE)
 
 
 def _answers(

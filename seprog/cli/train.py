@@ -128,6 +128,15 @@ def gate(
         Path | None,
         typer.Option(metavar="FOLDER", help="Go on from a gate trained before."),
     ] = None,
+    share: Annotated[
+        float,
+        typer.Option(
+            min=0.05,
+            max=1.0,
+            metavar="X",
+            help="How far to go from that gate to where training leads.",
+        ),
+    ] = 0.5,
     seed: Seed = 0,
     threads: Threads = 1,
     bf16: Bf16 = True,
@@ -143,6 +152,7 @@ def gate(
         groups=groups,
         negatives=negatives,
         lr=lr,
+        share=share,
         seed=seed,
         threads=threads,
         bf16=bf16,

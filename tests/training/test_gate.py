@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from seprog.training import gate as training
 from seprog.training.gate import (
     GateTraining,
     Group,
-    calibrate_on_scenario,
+    Judged,
+    calibrate_on_scenarios,
     glance_of,
     learn_to_find,
     mine,
@@ -123,14 +125,16 @@ def test_a_glance_is_learnt_from_what_fires(
 
     monkeypatch.setattr(tiny_gate.scorer, "probabilities", score)
     before = tiny_gate.decide(queries, shelf, 0.5)
-    tiny_gate.glance = glance_of(tiny_gate, shelf, asked)
+    tiny_gate.glance = glance_of(tiny_gate, [Judged(edits, [], asked)])
     after = tiny_gate.decide(queries, shelf, 0.5)
     assert tiny_gate.glance.first and not tiny_gate.glance.later  # nothing fires later
     assert [d.fired for d in after] == [d.fired for d in before]
     read = [sum(c.hop == 0 for d in found for c in d.candidates) for found in (before, after)]
     assert read[1] < 0.5 * read[0]
-    assert glance_of(tiny_gate, shelf, asked[:50]) == Glance()  # too few to learn from
-    assert glance_of(tiny_gate, tiny_gate.shelf([]), asked) == Glance()
+    halves = [Judged(edits, [], asked[:60]), Judged(edits[60:], [], asked[60:])]
+    assert glance_of(tiny_gate, halves).first
+    assert glance_of(tiny_gate, halves[:1]) == Glance()  # too few to learn from
+    assert glance_of(tiny_gate, [Judged([], [], asked)]) == Glance()
 
 
 def test_the_loss_prefers_right_decisions(
@@ -167,8 +171,8 @@ def test_a_gate_is_trained_calibrated_and_written(
     monkeypatch.setattr(training, "TextEncoder", lambda: TextEncoder(encoder_folder))
     monkeypatch.setattr(
         training,
-        "calibrate_on_scenario",
-        lambda gate, edits, rate, seed: calibrate_on_scenario(gate, 12, 0.1, seed),
+        "calibrate_on_scenarios",
+        lambda gate, edits, rate, seed: calibrate_on_scenarios(gate, 12, 0.1, seed, memories=2),
     )
     gate = train_gate(tmp_path / "out", tmp_path / "run", TINY)
     assert gate.calibration.gate == gate.fingerprint
@@ -181,6 +185,11 @@ def test_a_gate_is_trained_calibrated_and_written(
     hooks = [layer._forward_hooks for layer in onward.encoder.model.modules()]
     assert max(map(len, hooks)) == 1  # the encoder carries one gate's LoRA, not two
     assert onward.config.rank == gate.config.rank and onward.fingerprint != gate.fingerprint
+    end = train_gate(
+        tmp_path / "end", tmp_path / "run3", replace(TINY, share=1.0), start_from=tmp_path / "out"
+    )
+    for a, b, c in zip(*(g.scorer.parameters() for g in (gate, onward, end)), strict=True):
+        torch.testing.assert_close(b, (a + c) / 2)  # half of the way
     again = train_gate(tmp_path / "again", tmp_path / "run", TINY)  # nothing is left to do
     for a, b in zip(again.scorer.parameters(), gate.scorer.parameters(), strict=True):
         assert torch.equal(a, b)
