@@ -161,7 +161,7 @@ PEERS = {
         AlphaEdit,
         _located(AlphaEdit),
         100,
-        {"layers": _LAYERS, "null": (2e-3, 2e-2, 2e-1), "largest": (2.0, 4.0)},
+        {"layers": _LAYERS, "null": (2e-2, 2e-1), "ridge": (1e-2, 0.1, 1.0, 10.0)},
     ),
     "mend": Peer(
         MEND,

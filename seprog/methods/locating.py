@@ -50,7 +50,8 @@ class LocatingConfig:
         largest: How far the state may move, relative to its size.
         prior: Weight of what the layers' own texts have in them (MEMIT's lambda) per edit that is
             written at once; the paper's 15,000, for 10,000 edits, is 1.5.
-        ridge: Added to what is inverted, relative to its mean diagonal.
+        ridge: Added to what is inverted, relative to its mean diagonal; for AlphaEdit relative to
+            the keys' mean size squared, and what holds the weights where they are.
         null: AlphaEdit: directions of less than this share of the mean variance are free.
     """
 
