@@ -19,6 +19,9 @@ from seprog.types import Edit
 
 MARGIN = 3.0
 """How far below the least of what fired an edit is still read, in logits."""
+ODD = 0.001
+"""Share of what fired, the least of it, that is no measure: one such pair would have half as many
+again read for every query."""
 ENOUGH = 100
 """Fewer pairs that fired say too little of what may be left out."""
 
@@ -101,5 +104,6 @@ def fit_glance(found: Sequence[Sequence[Sighting]], fired: Sequence[bool]) -> tu
 
     optimizer.step(loss)
     slope = weights[:-1].detach().numpy() / spread
-    least = (raw @ slope)[hits].min()
+    fires = np.sort((raw @ slope)[hits])
+    least = fires[int(ODD * len(fires))]
     return (*slope.tolist(), float(MARGIN - least))
