@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 from seprog.errors import InputError
 
-LEAST, LIKELY = 0.2, 0.5
-"""Nothing fires below the first, however clean the queries were, nor below the second unless
-queries in scope call for it."""
+LEAST, LIKELY, SURE = 0.2, 0.5, 0.75
+"""Nothing fires below the first, however clean the queries were. Where the promise asks for less,
+the threshold is the second, or what queries in scope allow for up to the third: a false fire costs
+as much as three edits that do not fire where they should."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def fit_threshold(
     gate: str = "",
     inside: Sequence[float] = (),
 ) -> Calibration:
-    """Fit the threshold: the promise's own or, where that is low, a likely one that costs nothing.
+    """Fit the threshold: the promise's own or, where that is low, a higher one that costs nothing.
 
     Args:
         highest: Per out-of-scope query, its highest score over the memory (0 to 1).
@@ -93,7 +94,7 @@ def require_enough(outside: int, rate: float) -> None:
 
 
 def _costs_nothing(least: float, inside: Sequence[float]) -> float:
-    """The highest threshold up to ``LIKELY`` that loses few queries in scope which another keeps.
+    """The highest threshold up to ``SURE`` that loses few queries in scope which another keeps.
 
     Args:
         least: The other threshold.
@@ -102,7 +103,7 @@ def _costs_nothing(least: float, inside: Sequence[float]) -> float:
     n = len(inside)
     lost = bisect_right(inside, least)
     first = min(math.floor(lost + math.sqrt(max(lost, 1))), n - 1)
-    return min(LIKELY, (math.ceil(inside[first] * 1000) - 1) / 1000)
+    return min(SURE, (math.ceil(inside[first] * 1000) - 1) / 1000)
 
 
 def wilson(successes: float, n: int, z: float = 1.96) -> tuple[float, float]:

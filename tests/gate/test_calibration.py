@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from seprog.errors import InputError
 from seprog.gate import Calibration, fit_threshold, wilson
-from seprog.gate.calibration import LEAST, LIKELY
+from seprog.gate.calibration import LEAST, SURE
 
 RATES = st.sampled_from([0.005, 0.01, 0.05, 0.1, 0.25, 0.5])
 
@@ -78,7 +78,7 @@ def test_where_the_promise_is_cheap_queries_in_scope_decide(
     fires = sum(s > fitted.threshold for s in inside)
     could = sum(s > least for s in inside)
     lost = len(inside) - could
-    assert least <= fitted.threshold <= LIKELY
+    assert least <= fitted.threshold <= SURE
     assert could - fires <= math.sqrt(max(lost, 1))
 
 
@@ -86,7 +86,7 @@ def test_a_threshold_stays_as_high_as_it_can() -> None:
     low, high = ([p] * 20 + [0.9] * 80 for p in (0.3, 0.45))
     assert fit_threshold([0.0] * 99, 0.01, 1, inside=low).threshold == 0.299
     assert fit_threshold([0.0] * 99, 0.01, 1, inside=high).threshold == 0.449
-    assert fit_threshold([0.0] * 99, 0.01, 1, inside=[0.3] + [0.9] * 99).threshold == LIKELY
+    assert fit_threshold([0.0] * 99, 0.01, 1, inside=[0.3] + [0.9] * 99).threshold == SURE
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, 2.0, math.nan])
