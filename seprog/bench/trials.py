@@ -320,7 +320,7 @@ def _calibrate(gate: ScopeGate, trial: Trial) -> dict[str, float]:
     edits = [Edit(s, id=s) for s in _statements(trial.memory)]
     outside = [q.text for q in trial.questions if not q.needed]
     inside = [(q.text, set(q.needed)) for q in trial.questions if q.needed]
-    return calibrate(gate, [Judged(edits, outside, inside)], RATE)
+    return calibrate(gate, [Judged(gate.shelf(edits), outside, inside)], RATE)
 
 
 def _answers(

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from seprog.gate import (
     GateConfig,
     Glance,
     ScopeGate,
+    Shelf,
     Sighting,
     cue,
     fit_glance,
@@ -310,12 +312,12 @@ class Judged:
     """A memory, and queries of which it is known what they rest on.
 
     Args:
-        edits: All of the memory, with ids.
+        shelf: The memory.
         outside: Queries out of its scope.
         inside: Queries in its scope, each with the ids of all edits that it rests on.
     """
 
-    edits: Sequence[Edit]
+    shelf: Shelf
     outside: Sequence[str]
     inside: Sequence[tuple[str, set[str]]]
 
@@ -334,10 +336,10 @@ def calibrate_on_scenarios(
         As ``calibrate``.
     """
     rng = random.Random(seed)
-    return calibrate(gate, [_judged(edits, rng, split) for _ in range(memories)], rate)
+    return calibrate(gate, [_judged(gate, edits, rng, split) for _ in range(memories)], rate)
 
 
-def _judged(edits: int, rng: random.Random, split: Split) -> Judged:
+def _judged(gate: ScopeGate, edits: int, rng: random.Random, split: Split) -> Judged:
     scenario = make_scenario(load_world(), split, edits, rng)
     known = as_edits(scenario)
     facts = list(known)
@@ -347,7 +349,7 @@ def _judged(edits: int, rng: random.Random, split: Split) -> Judged:
     for _ in range(4):
         inside += scenario.composed(rng)
     needed = [(p.prompt, {known[f].id for f in p.used}) for p in inside]
-    return Judged(list(known.values()), outside, needed)
+    return Judged(gate.shelf(list(known.values())), outside, needed)
 
 
 def calibrate(gate: ScopeGate, memories: Sequence[Judged], rate: float) -> dict[str, float]:
@@ -366,11 +368,10 @@ def calibrate(gate: ScopeGate, memories: Sequence[Judged], rate: float) -> dict[
     highest: list[float] = []
     held: list[float] = []
     for memory in memories:
-        shelf = gate.shelf(memory.edits)
-        highest += gate.highest(memory.outside, shelf)
-        decisions = gate.decide([query for query, _ in memory.inside], shelf, LEAST)
+        highest += gate.highest(memory.outside, memory.shelf)
+        decisions = gate.decide([query for query, _ in memory.inside], memory.shelf, LEAST)
         held += [_held(d, needed) for (_, needed), d in zip(memory.inside, decisions, strict=True)]
-    size = max(len(memory.edits) for memory in memories)
+    size = max(len(memory.shelf) for memory in memories)
     gate.calibration = fit_threshold(highest, rate, size, gate.fingerprint, held)
     threshold = gate.calibration.threshold
     observed = gate.calibration.observed
@@ -399,26 +400,46 @@ def glance_of(gate: ScopeGate, memories: Sequence[Judged]) -> Glance:
     fired: dict[str, list[bool]] = {"first": [], "later": []}
     for memory in memories:
         asked = [*((query, set[str]()) for query in memory.outside), *memory.inside]
-        rows = [(text, text, needed, set[str]()) for text, needed in asked]
-        shelf = gate.shelf(memory.edits)
+        rows = [_Row(text, text, needed, set()) for text, needed in asked]
         for stage in found:
-            if not rows or not len(shelf):
-                break
-            texts, cues, _, told = zip(*rows, strict=True)
-            near = gate.near(texts, cues, shelf, told)
-            pairs = [(row, s.edit) for row, seen in zip(rows, near, strict=True) for s in seen]
-            scores = gate.scorer.probabilities(
-                [text for (text, *_), _ in pairs], [edit.statement for _, edit in pairs]
-            )[:, 0].tolist()
-            fires = [
-                edit.id in needed and score > LEAST
-                for ((_, _, needed, _), edit), score in zip(pairs, scores, strict=True)
-            ]
+            near, fires, rows = _look(gate, memory.shelf, rows)
             found[stage] += near
             fired[stage] += fires
-            rows = [
-                (f"{text} {e.statement}", cue(text, e.statement), needed, told | {e.id})
-                for ((text, _, needed, told), e), right in zip(pairs, fires, strict=True)
-                if right
-            ]
     return Glance(**{stage: fit_glance(found[stage], fired[stage]) for stage in found})
+
+
+class _Row(NamedTuple):
+    """A query at some hop: its text, where words are looked up, all that it needs, what fired."""
+
+    text: str
+    cue: str
+    needed: set[str]
+    told: set[str]
+
+
+def _look(
+    gate: ScopeGate, shelf: Shelf, rows: Sequence[_Row]
+) -> tuple[list[list[Sighting]], list[bool], list[_Row]]:
+    """What rows find, whether each of that rightly fires, and the rows to go on from."""
+    if not rows or not len(shelf):
+        return [], [], []
+    near = gate.near([r.text for r in rows], [r.cue for r in rows], shelf, [r.told for r in rows])
+    pairs = [(row, s.edit) for row, seen in zip(rows, near, strict=True) for s in seen]
+    scores = gate.scorer.probabilities(
+        [row.text for row, _ in pairs], [edit.statement for _, edit in pairs]
+    )[:, 0].tolist()
+    fires = [
+        edit.id in row.needed and score > LEAST
+        for (row, edit), score in zip(pairs, scores, strict=True)
+    ]
+    onward = [
+        _Row(
+            f"{row.text} {edit.statement}",
+            cue(row.text, edit.statement),
+            row.needed,
+            row.told | {edit.id},
+        )
+        for (row, edit), right in zip(pairs, fires, strict=True)
+        if right
+    ]
+    return near, fires, onward

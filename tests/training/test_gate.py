@@ -125,16 +125,17 @@ def test_a_glance_is_learnt_from_what_fires(
 
     monkeypatch.setattr(tiny_gate.scorer, "probabilities", score)
     before = tiny_gate.decide(queries, shelf, 0.5)
-    tiny_gate.glance = glance_of(tiny_gate, [Judged(edits, [], asked)])
+    tiny_gate.glance = glance_of(tiny_gate, [Judged(shelf, [], asked)])
     after = tiny_gate.decide(queries, shelf, 0.5)
     assert tiny_gate.glance.first and not tiny_gate.glance.later  # nothing fires later
     assert [d.fired for d in after] == [d.fired for d in before]
     read = [sum(c.hop == 0 for d in found for c in d.candidates) for found in (before, after)]
     assert read[1] < 0.5 * read[0]
-    halves = [Judged(edits, [], asked[:60]), Judged(edits[60:], [], asked[60:])]
+    later = tiny_gate.shelf(edits[60:])
+    halves = [Judged(shelf, [], asked[:60]), Judged(later, [], asked[60:])]
     assert glance_of(tiny_gate, halves).first
     assert glance_of(tiny_gate, halves[:1]) == Glance()  # too few to learn from
-    assert glance_of(tiny_gate, [Judged([], [], asked)]) == Glance()
+    assert glance_of(tiny_gate, [Judged(tiny_gate.shelf([]), [], asked)]) == Glance()
 
 
 def test_the_loss_prefers_right_decisions(
