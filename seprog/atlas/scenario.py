@@ -17,6 +17,7 @@ from seprog.atlas.exam import onward_queries
 from seprog.atlas.fiction import NAMERS, counterfact, invent, respelt, split_entities
 from seprog.atlas.wording import held_out, phrasings, say_query, scramble
 from seprog.atlas.world import SPLITS, Fact, Key, Query, Split, World, fill, split_of
+from seprog.gate.words import words as words_of
 
 Kind = Literal[
     "rewrite",
@@ -121,13 +122,15 @@ class Scenario:
                 yield Probe("near_miss", self.say(query, rng), None)
 
     def far(self, rng: random.Random, count: int) -> Iterator[Probe]:
-        """What the tables say about other things."""
+        """What the tables say about other things; near misses where names share a word."""
         pool = [q for q in closed_book_queries(self.world) if self.may_ask(q.start)]
+        edited = {w for f in self.facts.values() for w in words_of(f"{f.subject} {f.object}")}
         while count > 0:
             query = rng.choice(pool)
             if not self.touches(query):
                 count -= 1
-                yield Probe("far", self.say(query, rng), None)
+                kind: Kind = "far" if edited.isdisjoint(words_of(query.start)) else "near_miss"
+                yield Probe(kind, self.say(query, rng), None)
 
     def may_ask(self, name: str) -> bool:
         """Whether questions may be about a name: not, if it is kept for a later split."""

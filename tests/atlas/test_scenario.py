@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -158,13 +159,25 @@ def test_out_of_scope_probes_touch_no_edit(
         assert len(found) > 100
     prompts = set(scenario.prompts.values())
     for query, probe in found:
-        assert (probe.kind, probe.answer, probe.used) == (kind, None, ())
+        assert (probe.answer, probe.used) == (None, ())
         outcome = WORLD.answer(query, scenario.facts)
         assert outcome is None or outcome.used == ()
         assert outcome == WORLD.answer(query)
         assert probe.prompt not in prompts
         if split_of(query.start) != scenario.split and query.start in TRUE_NAMES:
             assert SPLITS.index(split_of(query.start)) < SPLITS.index(scenario.split)
+
+
+def test_far_questions_share_no_word_with_a_name_in_memory(
+    scenario: Scenario, queries: list[Query]
+) -> None:
+    names = " ".join(f"{f.subject} {f.object}" for f in scenario.facts.values()).lower()
+    known = set(re.findall(r"\w+", names))
+    found = pairs(scenario.far(random.Random(0), 300), queries)
+    for query, probe in found:
+        shares = bool(known & set(re.findall(r"\w+", query.start.lower())))
+        assert probe.kind == ("near_miss" if shares else "far")
+    assert {probe.kind for _, probe in found} == {"near_miss", "far"}
 
 
 def test_near_misses_are_near(scenario: Scenario, queries: list[Query]) -> None:
