@@ -95,6 +95,11 @@ class Scenario:
                 yield Probe("entailed", prompt, outcome.answer, (fact,))
                 return
 
+    def passed_on(self, rng: random.Random) -> Iterator[Probe]:
+        """An entailed probe for each edit on a class: what its members have from another now."""
+        classes = [f for f in self.facts.values() if f.relation == "kind"]
+        yield from (p for p in self.in_scope(rng, classes) if p.kind == "entailed")
+
     def composed(self, rng: random.Random) -> Iterator[Probe]:
         """For each chain, a query that needs all of it, or its first two or three links."""
         for chain in self.chains:

@@ -42,10 +42,16 @@ class Sighting(NamedTuple):
     words: float
 
 
-def features(seen: Sequence[Sighting]) -> Float[np.ndarray, "n 6"]:
-    """Cosine and words of each edit found for a text, and how far each is behind the best."""
+def features(seen: Sequence[Sighting]) -> Float[np.ndarray, "n 27"]:
+    """What is known of each edit found for a text, and the products of any two such figures.
+
+    Cosine, rarest word and words, how far each is behind the best that was found, and then their
+    products, for a name that no other edit has makes up for a cosine that is far behind.
+    """
     own = np.array([[s.cosine, s.rarest, s.words] for s in seen], dtype=np.float64).reshape(-1, 3)
-    return np.concatenate([own, own - own.max(axis=0, initial=-1.0)], axis=1)
+    plain = np.concatenate([own, own - own.max(axis=0, initial=-1.0)], axis=1)
+    first, second = np.triu_indices(plain.shape[1])
+    return np.concatenate([plain, plain[:, first] * plain[:, second]], axis=1)
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Glance:
         weights = np.array(self.later if later else self.first)
         if not len(weights) or not seen:
             return [s.edit for s in seen]
-        scores = features(seen) @ weights[:-1] + weights[-1]
+        scores = features(seen)[:, : len(weights) - 1] @ weights[:-1] + weights[-1]
         return [s.edit for s, score in zip(seen, scores, strict=True) if score > 0]
 
 
@@ -91,12 +97,13 @@ def fit_glance(found: Sequence[Sequence[Sighting]], fired: Sequence[bool]) -> tu
     mean, spread = raw.mean(axis=0), raw.std(axis=0) + 1e-6
     x, y = torch.from_numpy((raw - mean) / spread), torch.from_numpy(hits.astype(np.float64))
     weights = torch.zeros(x.shape[1] + 1, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weights], max_iter=200)
+    optimizer = torch.optim.LBFGS([weights], max_iter=500, line_search_fn="strong_wolfe")
+    weight = (1 - y.mean()) / y.mean()  # what fires counts as much as what does not
 
     def loss() -> float:
         optimizer.zero_grad()
         entropy = torch.nn.functional.binary_cross_entropy_with_logits(
-            x @ weights[:-1] + weights[-1], y
+            x @ weights[:-1] + weights[-1], y, pos_weight=weight
         )
         total = entropy + 1e-4 * weights[:-1].square().sum()
         total.backward()

@@ -117,8 +117,7 @@ def atlas_scopes(scenario: Scenario, rng: random.Random) -> Scopes:
     probes = list(scenario.in_scope(rng)) + list(scenario.near_misses(rng, facts))
     for _ in range(4):
         probes += scenario.composed(rng)
-        passed_on = scenario.in_scope(rng, [f for f in facts if f.relation == "kind"])
-        probes += [p for p in passed_on if p.kind == "entailed"]
+        probes += scenario.passed_on(rng)
     probes += scenario.far(rng, len(facts))
     found = [stage for probe in probes for stage in stages(probe, known)]
     for fact in rng.sample(facts, len(facts) // 5):

@@ -43,7 +43,16 @@ def test_too_few_that_fire_or_nothing_to_leave_out_fit_nothing() -> None:
     assert fit_glance(only, [True] * 300) == ()
 
 
-def test_features_are_own_and_behind_the_best() -> None:
+def test_features_are_own_and_behind_the_best_and_their_products() -> None:
     seen = [Sighting(Edit("a"), 0.5, 1.0, 2.0), Sighting(Edit("b"), 0.7, 0.0, 0.0)]
-    assert np.allclose(features(seen), [[0.5, 1, 2, -0.2, 0, 0], [0.7, 0, 0, 0, -1, -2]])
-    assert features([]).shape == (0, 6)
+    found = features(seen)
+    assert np.allclose(found[:, :6], [[0.5, 1, 2, -0.2, 0, 0], [0.7, 0, 0, 0, -1, -2]])
+    pairs = [(i, j) for i in range(6) for j in range(i, 6)]
+    assert np.allclose(found[:, 6:], [[row[i] * row[j] for i, j in pairs] for row in found])
+    assert features([]).shape == (0, 27)
+
+
+def test_a_glance_of_before_has_no_weights_for_products() -> None:
+    seen = [Sighting(Edit("a"), 0.5, 1.0, 2.0), Sighting(Edit("b"), 0.7, 0.0, 0.0)]
+    glance = Glance((0.0, 1.0, 0.0, 0.0, 0.0, 0.0, -0.5))
+    assert glance.worth(seen, later=False) == [Edit("a")]

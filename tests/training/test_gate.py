@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -14,15 +13,12 @@ import torch
 
 from seprog.atlas.scenario import Probe, make_scenario
 from seprog.atlas.world import load_world
-from seprog.gate import Glance, ScopeGate, cue
+from seprog.gate import ScopeGate, cue
 from seprog.text_encoder import TextEncoder
 from seprog.training import gate as training
 from seprog.training.gate import (
     GateTraining,
     Group,
-    Judged,
-    calibrate_on_scenarios,
-    glance_of,
     learn_to_find,
     mine,
     scenarios,
@@ -31,6 +27,7 @@ from seprog.training.gate import (
     train_retriever,
     unsure,
 )
+from seprog.training.judging import calibrate_on_scenarios
 from seprog.training.scopes import Scopes, Stage, as_edits, atlas_scopes, followed, stages
 from seprog.types import Edit
 from tests.conftest import make_gate
@@ -108,34 +105,6 @@ def test_what_is_unclear_is_not_learnt_and_all_that_is_right_is(tiny_gate: Scope
     assert found == 1.0
     assert group.edits == tuple(edits[i].statement for i in (0, 1, 3))
     assert group.scope == (True, True, False) and group.same == (False,) * 3
-
-
-def test_a_glance_is_learnt_from_what_fires(
-    tiny_gate: ScopeGate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = [f"Quux{i:03}" for i in range(120)]
-    edits = [Edit(f"The home of {name} is Ur.", id=name) for name in names]
-    shelf, queries = tiny_gate.shelf(edits), [f"Where does {name} live?" for name in names]
-
-    asked = [(query, {name}) for query, name in zip(queries, names, strict=True)]
-
-    def score(texts: Sequence[str], statements: Sequence[str], batch: int = 32) -> torch.Tensor:
-        named = [s.split()[3] in t and s not in t for t, s in zip(texts, statements, strict=True)]
-        return torch.tensor([[float(n), 0.0] for n in named])
-
-    monkeypatch.setattr(tiny_gate.scorer, "probabilities", score)
-    before = tiny_gate.decide(queries, shelf, 0.5)
-    tiny_gate.glance = glance_of(tiny_gate, [Judged(shelf, [], asked)])
-    after = tiny_gate.decide(queries, shelf, 0.5)
-    assert tiny_gate.glance.first and not tiny_gate.glance.later  # nothing fires later
-    assert [d.fired for d in after] == [d.fired for d in before]
-    read = [sum(c.hop == 0 for d in found for c in d.candidates) for found in (before, after)]
-    assert read[1] < 0.5 * read[0]
-    later = tiny_gate.shelf(edits[60:])
-    halves = [Judged(shelf, [], asked[:60]), Judged(later, [], asked[60:])]
-    assert glance_of(tiny_gate, halves).first
-    assert glance_of(tiny_gate, halves[:1]) == Glance()  # too few to learn from
-    assert glance_of(tiny_gate, [Judged(tiny_gate.shelf([]), [], asked)]) == Glance()
 
 
 def test_the_loss_prefers_right_decisions(
