@@ -61,7 +61,7 @@ def fit_threshold(
         edits: Number of edits in that memory.
         gate: Fingerprint of the gate.
         inside: Per in-scope query, the threshold up to which the right edits fire (0 to 1, 0 if
-            never). Of these no more than about a standard error may be lost by a threshold over
+            never). Of these no more than two standard errors may be lost by a threshold over
             ``LEAST`` that the promise does not call for; without them it is ``LIKELY``.
 
     Returns:
@@ -102,7 +102,7 @@ def _costs_nothing(least: float, inside: Sequence[float]) -> float:
     """
     n = len(inside)
     lost = bisect_right(inside, least)
-    first = min(math.floor(lost + math.sqrt(max(lost, 1))), n - 1)
+    first = min(math.floor(lost + 2 * math.sqrt(max(lost, 1))), n - 1)
     return min(SURE, (math.ceil(inside[first] * 1000) - 1) / 1000)
 
 
