@@ -34,9 +34,9 @@ from seprog.lm import LanguageModel
 from seprog.memory import Memory
 from seprog.methods.contract import Forced, forced, require_known
 from seprog.text_encoder import TextEncoder
+from seprog.training.calibration import Judged, calibrate
 from seprog.training.gate import GateTraining, train_gate
 from seprog.training.generator import GeneratorTraining, train_generator
-from seprog.training.judging import Judged, calibrate
 from seprog.training.scopes import Scopes
 from seprog.types import Edit, Example, Prefix, PrefixBatch
 

@@ -24,8 +24,8 @@ from seprog.gate import (
     ScopeGate,
 )
 from seprog.text_encoder import TextEncoder
+from seprog.training.calibration import RATE, calibrate_on_scenarios
 from seprog.training.examples import NOISE
-from seprog.training.judging import RATE, calibrate_on_scenarios
 from seprog.training.learner import Learner
 from seprog.training.run import Run, trapezoid
 from seprog.training.scopes import Scopes, Stage, atlas_scopes

@@ -16,6 +16,7 @@ from seprog.atlas.world import load_world
 from seprog.gate import ScopeGate, cue
 from seprog.text_encoder import TextEncoder
 from seprog.training import gate as training
+from seprog.training.calibration import calibrate_on_scenarios
 from seprog.training.gate import (
     GateTraining,
     Group,
@@ -27,7 +28,6 @@ from seprog.training.gate import (
     train_retriever,
     unsure,
 )
-from seprog.training.judging import calibrate_on_scenarios
 from seprog.training.scopes import Scopes, Stage, as_edits, atlas_scopes, followed, stages
 from seprog.types import Edit
 from tests.conftest import make_gate

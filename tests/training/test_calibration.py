@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from seprog.gate import Glance, ScopeGate
-from seprog.training.judging import Judged, glance_of
+from seprog.training.calibration import Judged, glance_of
 from seprog.types import Edit
 
 
