@@ -131,7 +131,7 @@ def glance_of(gate: ScopeGate, memories: Sequence[Judged]) -> Glance:
 def _smaller(gate: ScopeGate, memory: Judged, rng: random.Random) -> Iterator[Judged]:
     """Memories of the edits that some of the questions rest on; the smaller, the more of them."""
     known = len(memory.inside)
-    for size in (n for n in QUESTIONS if n < known >= ENOUGH):
+    for size in [n for n in QUESTIONS if n < known] if known >= ENOUGH else []:
         for _ in range(max(1, ENOUGH // size)):
             inside = rng.sample(memory.inside, size)
             ids = sorted({id_ for _, needed in inside for id_ in needed})
@@ -157,9 +157,9 @@ def _look(
         return [], [], []
     near = gate.near([r.text for r in rows], [r.cue for r in rows], shelf, [r.told for r in rows])
     pairs = [(row, s.edit) for row, seen in zip(rows, near, strict=True) for s in seen]
-    right = [(row, edit) for row, edit in pairs if edit.id in row.needed]
+    needed = [(row, edit) for row, edit in pairs if edit.id in row.needed]
     scores = gate.scorer.probabilities(
-        [row.text for row, _ in right], [edit.statement for _, edit in right]
+        [row.text for row, _ in needed], [edit.statement for _, edit in needed]
     )[:, 0].tolist()
     likely = iter([score > LEAST for score in scores])
     fires = [edit.id in row.needed and next(likely) for row, edit in pairs]
