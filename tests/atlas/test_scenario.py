@@ -160,6 +160,7 @@ def test_out_of_scope_probes_touch_no_edit(
     prompts = set(scenario.prompts.values())
     for query, probe in found:
         assert (probe.answer, probe.used) == (None, ())
+        assert probe.kind in ("near_miss", kind)
         outcome = WORLD.answer(query, scenario.facts)
         assert outcome is None or outcome.used == ()
         assert outcome == WORLD.answer(query)
