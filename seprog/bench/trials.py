@@ -30,7 +30,7 @@ from seprog.errors import InputError
 from seprog.gate import ScopeGate, require_enough
 from seprog.generator import SelfEncoder, VerbatimGenerator
 from seprog.generator.objective import objective_for
-from seprog.lm import LanguageModel
+from seprog.lm import CausalLM, LanguageModel
 from seprog.memory import Memory
 from seprog.methods.contract import Forced, forced, require_known
 from seprog.text_encoder import TextEncoder
@@ -284,6 +284,8 @@ def _generator(task: Task, base: LanguageModel, work: Path, how: GeneratorTraini
     name = f"generator-{how.seed}"
     if (work / name / "generator.json").exists():
         return SelfEncoder.from_pretrained(work / name, base)
+    if isinstance(base, CausalLM):  # its cached text does by itself; they would stand in the way
+        how = replace(how, summary=0)
     return train_generator(base, work / name, work / f"{name}.run", how, data)
 
 
