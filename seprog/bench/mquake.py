@@ -38,6 +38,7 @@ class MQuAKEBench:
         train: Cases that generators and gates learn from.
         far: Of each case, how many others' questions are asked.
         open_book: Share of the base model's documents that are to be read.
+        noise: Share of scrambled prompts in these.
         model: How the base model is trained.
     """
 
@@ -46,8 +47,9 @@ class MQuAKEBench:
     train: int = 3000
     far: int = 2
     open_book: float = 0.7
+    noise: float = 0.35
     model: CausalTraining = field(
-        default_factory=lambda: CausalTraining(vocabulary=4096, layers=8, steps=3000)
+        default_factory=lambda: CausalTraining(vocabulary=4096, layers=8, steps=4000)
     )
 
 
@@ -93,7 +95,10 @@ class MQuAKE(CausalFactEditing):
         return [self.facts[key] for key in dict.fromkeys(changed)]
 
     def _hops(self, part: Part) -> Hops:
-        """Walks in the words of a part's cases; what is edited on the way is of that part, too."""
+        """Walks in the words of a part's cases; what is edited on the way is of that part, too.
+
+        Training makes longer ones of them.
+        """
         cases, facts = self.cases["train"], self.parts.train
         if part == "calibration":
             cases = self.cases["dev"]
@@ -105,7 +110,8 @@ class MQuAKE(CausalFactEditing):
             for asked in _questions(case)
             if case.before[0].subject in asked.prompt
         ]
-        return Hops(self.known, list(dict.fromkeys(walks)), facts, self.never)
+        walks = list(dict.fromkeys(walks))
+        return Hops(self.known, walks, facts, self.never, longer=part == "train")
 
     def corpus(self, seed: int) -> HopCorpus:
         """What the base model reads; nothing that it reads gives a fact the answer of its edit."""
@@ -117,6 +123,7 @@ class MQuAKE(CausalFactEditing):
             random.Random(seed),
             self.open_book,
             self.never,
+            self.config.noise,
         )
 
     def spelt(self) -> list[str]:

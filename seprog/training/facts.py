@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from seprog.atlas.wording import scramble
 from seprog.data.documents import Document, Piece
 from seprog.training.scopes import Scopes, Stage, followed
 from seprog.types import Edit, Example
@@ -59,6 +60,7 @@ class FactCorpus:
         rng: Source of chance.
         open_book: Share of documents with statements (0 to 1).
         never: By a fact's first prompt, answers that no statement gives it.
+        noise: Share of scrambled prompts where there are statements (0 to 1).
     """
 
     def __init__(
@@ -68,10 +70,12 @@ class FactCorpus:
         rng: random.Random,
         open_book: float,
         never: Mapping[str, Sequence[str]] | None = None,
+        noise: float = 0.0,
     ) -> None:
         own = ((p, f.answer) for f in facts for p in (*f.prompts, *f.near))
         self.closed = list(dict.fromkeys([*own, *(pair for f in facts for pair in f.aside)]))
         self.read, self.rng, self.open_book, self.never = read, rng, open_book, never or {}
+        self.noise = noise
         self.weights = [1.0] * len(self.closed)
         self.answers = answers_by_group(read)
         barred = (answer for answers in self.never.values() for answer in answers)
@@ -98,6 +102,16 @@ class FactCorpus:
         pool = {fact.group: self.names} if strange else self.answers
         return other_answer(fact, pool, self.rng, self.never.get(fact.prompts[0], ()))
 
+    def worded(self, fact: Fact) -> str:
+        """One of a fact's prompts."""
+        return self.mixed(self.rng.choice(fact.prompts), fact.subject)
+
+    def mixed(self, prompt: str, name: str) -> str:
+        """A prompt as it is or scrambled, but for the name in it."""
+        if self.rng.random() >= self.noise or name not in prompt:
+            return prompt
+        return scramble(prompt.replace(name, "{s}", 1), self.rng).replace("{s}", name)
+
     def open_document(self) -> Document:
         """One to four statements, then questions about them and about other facts."""
         rng = self.rng
@@ -105,11 +119,11 @@ class FactCorpus:
         given = {fact: self.other_answer(fact) for fact in told}
         pieces: list[Piece] = []
         for fact, answer in given.items():
-            pieces.append((f"{rng.choice(fact.prompts)} {answer}.", False))
+            pieces.append((f"{self.worded(fact)} {answer}.", False))
         subjects = {fact.subject for fact in told}
         for _ in range(rng.randint(3, 6)):
             fact = rng.choice(told)
-            prompt, answer = rng.choice(fact.prompts), given[fact]
+            prompt, answer = self.worded(fact), given[fact]
             if rng.random() < 0.25:
                 prompt, answer = self.closed[rng.randrange(len(self.closed))]
                 if fact.near and rng.random() < 0.5:

@@ -28,6 +28,8 @@ Given = Mapping[Fact, str]
 """Edited facts to their new answers."""
 TRIES = 50
 """How often a walk that leads nowhere is drawn again."""
+LONGEST = 4
+"""Hops of a question that is made of another."""
 WALKED = 0.5
 """Share of the documents to read, and of a generator's examples, that ask for several hops."""
 
@@ -47,6 +49,12 @@ class Walk:
     def asked(self, start: str) -> str:
         """The question."""
         return self.wording.replace("{}", start)
+
+    def behind(self, relation: str) -> Walk:
+        """The same, one hop further away: what is asked about is the relation of a start."""
+        noun = f"the {relation} of {{}}"
+        wording = self.wording.replace('"{}"', "{}").replace("{}", noun)
+        return Walk(wording, (relation, *self.relations))
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,8 @@ class Hops:
         walks: Questions to ask.
         edited: Facts that may be edited, and whose subjects walks start from.
         never: By a fact's first prompt, answers that no edit gives it.
+        longer: Whether questions that are made of these by putting a fact before them are drawn as
+            often (after Andreas 2020, "Good-Enough Compositional Data Augmentation").
     """
 
     def __init__(
@@ -84,6 +94,7 @@ class Hops:
         walks: Sequence[Walk],
         edited: Sequence[Fact],
         never: Mapping[str, Sequence[str]] | None = None,
+        longer: bool = False,
     ) -> None:
         self.walks, self.never = walks, never or {}
         self.at = {(f.subject, f.group): f for f in facts}
@@ -95,6 +106,21 @@ class Hops:
         self.starts: dict[str, list[str]] = defaultdict(list)
         for fact in edited:
             self.starts[fact.group].append(fact.subject)
+        self.pools = [walks, *([self._longer()] if longer else [])]
+
+    def _longer(self) -> list[Walk]:
+        """Walks of up to ``LONGEST`` hops behind which another one, or one fact, is left."""
+        facts = [Walk(f"What is the {relation} of {{}}?", (relation,)) for relation in self.starts]
+        found, last = list[Walk](), [*self.walks, *facts]
+        while last:
+            made = (w.behind(r) for w in last if len(w.relations) < LONGEST for r in self.starts)
+            last = [w for w in dict.fromkeys(made) if self._leads_on(w)]
+            found += last
+        return found
+
+    def _leads_on(self, walk: Walk) -> bool:
+        starts = self.starts[walk.relations[0]]
+        return any(self.follow(walk, start, {}) is not None for start in starts)
 
     def follow(self, walk: Walk, start: str, given: Given) -> Asked | None:
         """Where a walk leads with some facts edited; ``None`` if a fact on the way isn't known."""
@@ -114,7 +140,7 @@ class Hops:
             ValueError: If no walk can be edited.
         """
         for _ in range(TRIES * max(1, len(self.walks))):
-            walk = rng.choice(self.walks)
+            walk = rng.choice(rng.choice(self.pools))
             starts = self.starts[walk.relations[0]]
             if not starts:
                 continue
@@ -153,6 +179,7 @@ class HopCorpus(FactCorpus):
         rng: Source of chance.
         open_book: Share of documents with statements (0 to 1).
         never: As for ``FactCorpus``.
+        noise: As for ``FactCorpus``.
     """
 
     def __init__(
@@ -164,8 +191,9 @@ class HopCorpus(FactCorpus):
         rng: random.Random,
         open_book: float,
         never: Mapping[str, Sequence[str]] | None = None,
+        noise: float = 0.0,
     ) -> None:
-        super().__init__(facts, read, rng, open_book, never)
+        super().__init__(facts, read, rng, open_book, never, noise)
         self.hops, self.names = hops, hops.names
         self.closed = list(dict.fromkeys([*self.closed, *questions]))
         self.weights = [1.0] * len(self.closed)
@@ -180,11 +208,12 @@ class HopCorpus(FactCorpus):
             aside, _ = self.hops.draw(rng)
             given |= {f: a for f, a in aside.items() if f not in asked.facts and f not in given}
         told: list[Piece] = [
-            (f"{rng.choice(fact.prompts)} {answer}.", False) for fact, answer in given.items()
+            (f"{self.worded(fact)} {answer}.", False) for fact, answer in given.items()
         ]
         rng.shuffle(told)
-        steps = [(rng.choice(f.prompts), given.get(f, f.answer)) for f in asked.facts]
-        questions = [*steps, *[(asked.prompt, asked.answer)] * 2]
+        steps = [(self.worded(f), given.get(f, f.answer)) for f in asked.facts]
+        start = asked.facts[0].subject
+        questions = [*steps, *((self.mixed(asked.prompt, start), asked.answer) for _ in range(2))]
         rng.shuffle(questions)
         pieces = [piece for p, a in questions for piece in ((p, False), (f"{a}.", True))]
         return Document([*told, *pieces])

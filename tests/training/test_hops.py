@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
 
 from seprog.training.facts import Fact
-from seprog.training.hops import Asked, Hops, Walk, hop_scopes, hop_stages
+from seprog.training.hops import Asked, HopCorpus, Hops, Walk, hop_scopes, hop_stages
 from seprog.types import Edit
 
 
@@ -47,6 +48,33 @@ def test_what_is_drawn_rests_on_all_its_edits() -> None:
     assert seen == {HOME["Bob"], CHIEF["Ur"]}
     with pytest.raises(ValueError, match="No walk"):
         Hops(FACTS, [WALK], []).draw(random.Random(0))
+
+
+def test_longer_walks_lead_where_their_hops_do() -> None:
+    friend = fact("Cy", "friend", "Ann")
+    hops = Hops([*FACTS, friend], [WALK], [*FACTS, friend], longer=True)
+    _, longer = hops.pools
+    behind = Walk("Who leads the home of the friend of {}?", ("friend", "home", "chief"))
+    assert behind in longer
+    for walk in longer:
+        assert 2 <= len(walk.relations) <= 4
+        assert any(hops.follow(walk, name, {}) for name in ("Ann", "Bob", "Cy", "Zed", "Ur"))
+    asked = {len(hops.draw(random.Random(seed))[1].facts) for seed in range(40)}
+    assert asked == {2, 3}
+
+
+def test_names_stay_whole_in_scrambled_documents() -> None:
+    hops = Hops(FACTS, [WALK], FACTS, longer=True)
+    corpus = HopCorpus(FACTS, FACTS, hops, [], random.Random(0), 1.0, noise=1.0)
+    plain = {p for f in FACTS for p in f.prompts}
+    said = {
+        text
+        for document in itertools.islice(corpus, 60)
+        for text, learnt in document.pieces
+        if not learnt
+    }
+    assert any(not any(text.startswith(p) for p in plain) for text in said)
+    assert all(any(f.subject in text for f in FACTS) for text in said)
 
 
 def test_a_gate_is_asked_for_edits_that_are_named_only() -> None:
