@@ -61,8 +61,9 @@ def fit_threshold(
         edits: Number of edits in that memory.
         gate: Fingerprint of the gate.
         inside: Per in-scope query, the threshold up to which the right edits fire (0 to 1, 0 if
-            never). Of these no more than two standard errors may be lost by a threshold over
-            ``LEAST`` that the promise does not call for; without them it is ``LIKELY``.
+            never). Of those that fire at all no more than two standard errors may be lost by a
+            threshold over ``LEAST`` that the promise does not call for; without any it is
+            ``LIKELY``.
 
     Returns:
         The calibration.
@@ -73,7 +74,8 @@ def fit_threshold(
     require_enough(len(highest), rate)
     rank = min(math.ceil((len(highest) + 1) * (1 - rate)), len(highest))
     promised = max(LEAST, sorted(highest)[rank - 1])
-    threshold = max(promised, _costs_nothing(promised, sorted(inside)) if inside else LIKELY)
+    reached = sorted(score for score in inside if score > 0)
+    threshold = max(promised, _costs_nothing(promised, reached) if reached else LIKELY)
     observed = sum(score > threshold for score in highest) / len(highest)
     return Calibration(threshold, rate, len(highest), edits, observed, gate)
 

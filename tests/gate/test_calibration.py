@@ -77,7 +77,7 @@ def test_where_the_promise_is_cheap_queries_in_scope_decide(
     least = max(LEAST, outside)
     fires = sum(s > fitted.threshold for s in inside)
     could = sum(s > least for s in inside)
-    lost = len(inside) - could
+    lost = sum(s > 0 for s in inside) - could
     assert least <= fitted.threshold <= SURE
     assert could - fires <= 2 * math.sqrt(max(lost, 1))
 
@@ -87,6 +87,12 @@ def test_a_threshold_stays_as_high_as_it_can() -> None:
     assert fit_threshold([0.0] * 99, 0.01, 1, inside=low).threshold == 0.299
     assert fit_threshold([0.0] * 99, 0.01, 1, inside=high).threshold == 0.449
     assert fit_threshold([0.0] * 99, 0.01, 1, inside=[0.3] + [0.9] * 99).threshold == SURE
+
+
+@pytest.mark.parametrize("never", [0, 1, 900])
+def test_what_never_fires_says_nothing_of_a_threshold(never: int) -> None:
+    inside = [0.0] * never + [0.3] * 5 + [0.9] * 95
+    assert fit_threshold([0.0] * 99, 0.01, 1, inside=inside).threshold == 0.299
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, 2.0, math.nan])
