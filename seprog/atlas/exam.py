@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from seprog.atlas.fiction import counterfact
 from seprog.atlas.wording import say_fact, say_query
-from seprog.atlas.world import Fact, Query, Split, World
+from seprog.atlas.world import Fact, Query, Split, Wording, World
 
 Ask = Callable[[Sequence[str]], list[str]]
 """Prompts to answers."""
@@ -15,33 +15,43 @@ Item = tuple[str, str]
 """(prompt, right answer)."""
 
 
-def closed_book(world: World, split: Split, rng: random.Random, limit: int) -> list[Item]:
-    """Facts of the tables, each in one phrasing of the split."""
+def closed_book(world: World, wording: Wording, rng: random.Random, limit: int) -> list[Item]:
+    """Facts of the tables, each in one phrasing."""
     keys = rng.sample(sorted(world.facts), min(limit, len(world.facts)))
     return [
-        (say_query(world, Query(subject, (relation,)), split, rng), world.facts[relation, subject])
+        (
+            say_query(world, Query(subject, (relation,)), wording, rng),
+            world.facts[relation, subject],
+        )
         for relation, subject in keys
     ]
 
 
 def open_book(
-    world: World, split: Split, rng: random.Random, limit: int, hops: int, statements: int = 3
+    world: World,
+    split: Split,
+    rng: random.Random,
+    limit: int,
+    hops: int,
+    statements: int = 3,
+    wording: Wording | None = None,
 ) -> list[Item]:
-    """A question after statements that contradict the tables, in the split's names and phrasings.
+    """A question after statements that contradict the tables.
 
     Args:
         world: The tables.
-        split: Whose subjects and phrasings.
+        split: Whose subjects.
         rng: Source of chance.
         limit: Number of items.
         hops: 1 to ask for what was stated; 2 to ask what the tables say about it.
         statements: Statements per item, one of them asked about.
+        wording: Whose phrasings; ``None`` means the split's.
 
     Returns:
         The items.
     """
     items: list[Item] = []
-    names = list(world.relations)
+    names, wording = list(world.relations), wording or split
     while len(items) < limit:
         facts = {
             f.key: f
@@ -60,8 +70,8 @@ def open_book(
         outcome = world.answer(query, facts)
         if outcome is None or outcome.used != (fact,):
             continue
-        told = " ".join(say_fact(world, f, split, rng) for f in facts.values())
-        items.append((f"{told} {say_query(world, query, split, rng)}", outcome.answer))
+        told = " ".join(say_fact(world, f, wording, rng) for f in facts.values())
+        items.append((f"{told} {say_query(world, query, wording, rng)}", outcome.answer))
     return items
 
 
@@ -102,6 +112,13 @@ def examine(
         "closed_book_held_out_phrasings": closed_book(corpus_world, "test", rng, limit),
         "open_book_one_hop": open_book(corpus_world, "test", rng, limit, hops=1),
         "open_book_then_recall": open_book(corpus_world, "test", rng, limit, hops=2),
+        "closed_book_another_writers_phrasings": closed_book(corpus_world, "other", rng, limit),
+        "open_book_one_hop_another_writers_phrasings": open_book(
+            corpus_world, "test", rng, limit, hops=1, wording="other"
+        ),
+        "open_book_then_recall_another_writers_phrasings": open_book(
+            corpus_world, "test", rng, limit, hops=2, wording="other"
+        ),
     }
     results = {}
     for name, items in parts.items():

@@ -16,7 +16,7 @@ from seprog.atlas.corpus import chains, closed_book_queries, walk_query
 from seprog.atlas.exam import onward_queries
 from seprog.atlas.fiction import NAMERS, counterfact, invent, respelt, split_entities
 from seprog.atlas.wording import held_out, phrasings, say_query, scramble
-from seprog.atlas.world import SPLITS, Fact, Key, Query, Split, World, fill, split_of
+from seprog.atlas.world import SPLITS, Fact, Key, Query, Split, Wording, World, fill, split_of
 from seprog.gate.words import words as words_of
 
 Kind = Literal[
@@ -56,7 +56,8 @@ class Scenario:
 
     Args:
         world: The tables.
-        split: Whose names and phrasings.
+        split: Whose names.
+        wording: Whose phrasings.
         facts: The edits; no two about the same thing.
         prompts: Per fact, the prompt that it was written with.
         chains: Groups of the facts in which the object of each is the subject of the next.
@@ -65,6 +66,7 @@ class Scenario:
 
     world: World
     split: Split
+    wording: Wording
     facts: dict[Key, Fact]
     prompts: dict[Fact, str] = field(default_factory=dict)
     chains: list[tuple[Fact, ...]] = field(default_factory=list)
@@ -142,8 +144,8 @@ class Scenario:
         return SPLITS.index(split_of(name)) <= SPLITS.index(self.split)
 
     def say(self, query: Query, rng: random.Random, avoid: str | None = None) -> str:
-        """A query in the split's words, other ones than those to avoid."""
-        return say_query(self.world, query, self.split, rng, avoid, self.noise)
+        """A query in the scenario's words, other ones than those to avoid."""
+        return say_query(self.world, query, self.wording, rng, avoid, self.noise)
 
     def touches(self, query: Query) -> bool:
         """Whether any edit bears on the query or on what the query is nearly about."""
@@ -176,22 +178,24 @@ def make_scenario(
     chained: float = 0.3,
     noise: float = 0.0,
     words: Sequence[str] = (),
+    wording: Wording | None = None,
 ) -> Scenario:
     """Draw edits: false facts about real subjects, facts about invented ones, and chains.
 
     Args:
         world: The tables.
-        split: Whose names and phrasings.
+        split: Whose names.
         size: Number of edits (>= 1).
         rng: Source of chance.
         chained: Share of the edits that belong to chains of two to four (0 to 1).
         noise: Share of the edits and queries in scrambled phrasings (0 to 1); for training only.
         words: Words of which most of the invented names are made; empty leaves them as they are.
+        wording: Whose phrasings; ``None`` means the split's.
 
     Returns:
         The scenario, exactly ``size`` edits.
     """
-    scenario = Scenario(world, split, {}, noise=noise)
+    scenario = Scenario(world, split, wording or split, {}, noise=noise)
     paths = [p for p in chains(world) if all(world.relations[r].object in NAMERS for r in p[:-1])]
     names = list(world.relations)
     while len(scenario.facts) < size:
@@ -217,7 +221,7 @@ def make_scenario(
     for fact in scenario.facts.values():
         asked = rng.random() < 0.3
         said = world.relations[fact.relation]
-        phrasing = rng.choice(phrasings(said, split, rng, asked))
+        phrasing = rng.choice(phrasings(said, scenario.wording, rng, asked))
         if noise and rng.random() < noise:
             phrasing = scramble(phrasing, rng, held_out(said))
         scenario.prompts[fact] = fill(phrasing, fact.subject)

@@ -1,4 +1,4 @@
-"""Facts and queries in words, in the phrasings of one split."""
+"""Facts and queries in words, in the phrasings of one split, or of another writer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 
-from seprog.atlas.world import SPLITS, Fact, Query, Relation, Split, World, asks, fill, tidy
+from seprog.atlas.world import WORDINGS, Fact, Query, Relation, Wording, World, asks, fill, tidy
 
 FUNCTION_WORDS = frozenset(
     "a an and as by called can do does for has have in is its it known me name of on tell that the "
@@ -95,7 +95,7 @@ def normal(phrasing: str) -> str:
 def held_out(relation: Relation) -> frozenset[str]:
     """Everything that no training text may say, ``normal``."""
     tables = (relation.phrasings, relation.nouns, relation.inverses)
-    return frozenset(normal(p) for t in tables for s in SPLITS if s != "train" for p in t[s])
+    return frozenset(normal(p) for t in tables for w in WORDINGS if w != "train" for p in t[w])
 
 
 def _sayable(relation: Relation, texts: Iterable[str]) -> tuple[str, ...]:
@@ -104,14 +104,14 @@ def _sayable(relation: Relation, texts: Iterable[str]) -> tuple[str, ...]:
 
 
 @cache
-def nouns(relation: Relation, split: Split) -> tuple[str, ...]:
+def nouns(relation: Relation, wording: Wording) -> tuple[str, ...]:
     """Noun phrases for the object; in training also those that open a statement."""
-    listed = relation.nouns[split]
-    if split != "train":
+    listed = relation.nouns[wording]
+    if wording != "train":
         return listed
     found = (
         re.fullmatch(r"The (.*\{s\}.*?) (?:is|are|is called)(?: the)? \{o\}\.", p)
-        for p in relation.phrasings[split]
+        for p in relation.phrasings[wording]
     )
     return _sayable(relation, [*listed, *(f"the {m[1]}" for m in found if m)])
 
@@ -136,12 +136,12 @@ def framed(relation: Relation) -> tuple[str, ...]:
 
 
 @cache
-def inversions(relation: Relation, split: Split) -> tuple[str, ...]:
+def inversions(relation: Relation, wording: Wording) -> tuple[str, ...]:
     """Phrasings that ask for the subject; in training also those made of a noun and a frame."""
-    listed = relation.inverses[split]
-    if split != "train" or not listed:
+    listed = relation.inverses[wording]
+    if wording != "train" or not listed:
         return listed
-    heads = [n.removesuffix(" {s}") for n in nouns(relation, split) if n.endswith(" {s}")]
+    heads = [n.removesuffix(" {s}") for n in nouns(relation, wording) if n.endswith(" {s}")]
     heads = [h for h in heads if normal(f"{{o}} is {h} {{s}}.") not in held_out(relation)]
     made = [frame.replace("{h}", head) for head in heads for frame in INVERSE_FRAMES]
     made += [frame.replace("{r}", r) for r in roles(relation) for frame in INVERSE_ROLE_FRAMES]
@@ -158,18 +158,18 @@ def content_words(world: World) -> tuple[str, ...]:
 
 
 def phrasings(
-    relation: Relation, split: Split, rng: random.Random, asked: bool | None = None
+    relation: Relation, wording: Wording, rng: random.Random, asked: bool | None = None
 ) -> list[str]:
     """The phrasings to choose from: those of the tables or, half of the time in training, framed.
 
     Args:
         relation: What is said.
-        split: Whose phrasings.
+        wording: Whose phrasings.
         rng: Source of chance.
         asked: Whether as a question; ``None`` takes both.
     """
-    frames = split == "train" and rng.random() < 0.5
-    options = framed(relation) if frames else relation.phrasings[split]
+    frames = wording == "train" and rng.random() < 0.5
+    options = framed(relation) if frames else relation.phrasings[wording]
     return [p for p in options if asked is None or asks(p) == asked]
 
 
@@ -209,7 +209,7 @@ def scramble(phrasing: str, rng: random.Random, forbidden: frozenset[str] = froz
 def say_fact(
     world: World,
     fact: Fact,
-    split: Split,
+    wording: Wording,
     rng: random.Random,
     asked: float = 0.0,
     noise: float = 0.0,
@@ -219,7 +219,7 @@ def say_fact(
     Args:
         world: Supplies the phrasings.
         fact: What is stated.
-        split: Whose phrasings.
+        wording: Whose phrasings.
         rng: Source of chance.
         asked: Probability of a question with its answer instead (0 to 1).
         noise: Probability that the phrasing is scrambled (0 to 1).
@@ -229,7 +229,7 @@ def say_fact(
     """
     relation = world.relations[fact.relation]
     asks = rng.random() < asked
-    phrasing = rng.choice(phrasings(relation, split, rng, asks))
+    phrasing = rng.choice(phrasings(relation, wording, rng, asks))
     if rng.random() < noise:
         phrasing = scramble(phrasing, rng, held_out(relation))
     return f"{fill(phrasing, fact.subject)} {fact.object}."
@@ -238,7 +238,7 @@ def say_fact(
 def say_query(
     world: World,
     query: Query,
-    split: Split,
+    wording: Wording,
     rng: random.Random,
     avoid: str | None = None,
     noise: float = 0.0,
@@ -248,7 +248,7 @@ def say_query(
     Args:
         world: Supplies the phrasings.
         query: What is asked.
-        split: Whose phrasings.
+        wording: Whose phrasings.
         rng: Source of chance.
         avoid: A prompt that must not come out again (where another phrasing exists).
         noise: Probability that the outermost phrasing is scrambled (0 to 1).
@@ -259,7 +259,7 @@ def say_query(
     *inner, last = query.path
     subject = query.start
     for i, name in enumerate(inner):
-        named: Sequence[str] = nouns(world.relations[name], split)
+        named: Sequence[str] = nouns(world.relations[name], wording)
         if i:
             named = nestable(named, world.relations[name].subject)
         subject = rng.choice(named).replace("{s}", subject)
@@ -267,10 +267,10 @@ def say_query(
     if query.inverse:
         options = [
             tidy(p.replace("{o}", subject).removesuffix("{s}.").rstrip())
-            for p in _mixed(inversions(relation, split), relation, rng, noise)
+            for p in _mixed(inversions(relation, wording), relation, rng, noise)
         ]
     else:
-        found = phrasings(relation, split, rng)
+        found = phrasings(relation, wording, rng)
         said = _mixed(nestable(found, relation.subject) if inner else found, relation, rng, noise)
         options = [fill(p, subject) for p in said]
     options = [o for o in options if o != avoid] or options

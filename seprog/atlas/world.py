@@ -20,6 +20,10 @@ from typing import Literal
 HERE = Path(__file__).parent
 Split = Literal["train", "calibration", "test"]
 SPLITS: tuple[Split, ...] = ("train", "calibration", "test")
+Wording = Literal["train", "calibration", "test", "other"]
+WORDINGS: tuple[Wording, ...] = (*SPLITS, "other")
+"""Whose phrasings: a split's own, or those of another writer, which belong to no split's names and
+in which nothing is ever trained or fitted."""
 Key = tuple[str, str]
 """(relation, subject): what a fact is about."""
 
@@ -41,9 +45,9 @@ class Relation:
         object: Entity or value type of the object.
         one_to_one: Whether the object identifies the subject, so that the inverse can be asked.
         inherited: Whether subclasses inherit the value.
-        phrasings: Per split, sentences with ``{s}`` that end in ``{o}.``.
-        nouns: Per split, noun phrases with ``{s}`` that denote the object.
-        inverses: Per split, sentences with ``{o}`` that end in ``{s}.``.
+        phrasings: Per wording, sentences with ``{s}`` that end in ``{o}.``.
+        nouns: Per wording, noun phrases with ``{s}`` that denote the object.
+        inverses: Per wording, sentences with ``{o}`` that end in ``{s}.``.
     """
 
     name: str
@@ -52,9 +56,9 @@ class Relation:
     column: str
     one_to_one: bool
     inherited: bool
-    phrasings: Mapping[Split, tuple[str, ...]]
-    nouns: Mapping[Split, tuple[str, ...]]
-    inverses: Mapping[Split, tuple[str, ...]]
+    phrasings: Mapping[Wording, tuple[str, ...]]
+    nouns: Mapping[Wording, tuple[str, ...]]
+    inverses: Mapping[Wording, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -209,9 +213,9 @@ def load_relations(folder: Path = HERE / "relations") -> dict[str, Relation]:
                 column=row["column"],
                 one_to_one=row.get("one_to_one", False),
                 inherited=row.get("inherited", False),
-                phrasings={s: tuple(row[s]) for s in SPLITS},
-                nouns={s: tuple(row[f"noun_{s}"]) for s in SPLITS},
-                inverses={s: tuple(row.get(f"inverse_{s}", ())) for s in SPLITS},
+                phrasings={w: tuple(row[w]) for w in WORDINGS},
+                nouns={w: tuple(row[f"noun_{w}"]) for w in WORDINGS},
+                inverses={w: tuple(row.get(f"inverse_{w}", ())) for w in WORDINGS},
             )
     return relations
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from torch import Tensor
 
 from seprog.atlas.scenario import Probe, Scenario, make_scenario
-from seprog.atlas.world import Fact, Split, load_world
+from seprog.atlas.world import Fact, Split, Wording, load_world
 from seprog.bench.changes import Changes, draw_changes
 from seprog.bench.costs import TRIED, query_ratio, spread, work
 from seprog.bench.meters import perplexity
@@ -44,6 +44,7 @@ def evaluate(
     answers: Path | None = None,
     progress: bool = True,
     per_kind: int | None = None,
+    wording: Wording = "test",
 ) -> dict[str, Any]:
     """Evaluate methods behind the same gate, at several numbers of edits.
 
@@ -56,6 +57,7 @@ def evaluate(
         answers: Where every single answer goes, as JSON lines.
         progress: Whether to show progress bars.
         per_kind: As for ``plan``.
+        wording: As for ``plan``.
 
     Returns:
         The result, as it is written to ``out``.
@@ -67,7 +69,7 @@ def evaluate(
     results: list[dict[str, Any]] = []
     records: list[tuple[str, Record]] = []
     for size in edits:
-        bench = _Bench(editor, plan(size, seed, per_kind=per_kind), progress)
+        bench = _Bench(editor, plan(size, seed, per_kind=per_kind, wording=wording), progress)
         found = {name: bench.records(name, "after_all") for name in methods}
         costs = {name: bench.costs(name) for name in methods}
         bench.change()
@@ -76,7 +78,8 @@ def evaluate(
                 found[name] += bench.records(name, when)
             results += entries(name, size, found[name], costs[name])
             records += [("sequential", r) for r in found[name]]
-    return written(edits, methods, "atlas", seed, results, records, out, answers)
+    dataset = "atlas" if wording == "test" else f"atlas_{wording}"
+    return written(edits, methods, dataset, seed, results, records, out, answers)
 
 
 def entries(
@@ -175,18 +178,25 @@ class Plan:
         return far[:100]
 
 
-def plan(size: int, seed: int, split: Split = "test", per_kind: int | None = None) -> Plan:
-    """So many edits in a split's names and phrasings, and their probes.
+def plan(
+    size: int,
+    seed: int,
+    split: Split = "test",
+    per_kind: int | None = None,
+    wording: Wording | None = None,
+) -> Plan:
+    """So many edits in a split's names, and their probes.
 
     Args:
         size: Number of edits.
         seed: Of edits and probes.
-        split: Whose names and phrasings.
+        split: Whose names.
         per_kind: Probes of each kind to ask after all edits, and none at other times: for those who
             measure costs; ``None`` asks all.
+        wording: Whose phrasings; ``None`` means the split's.
     """
     rng = random.Random(seed * 1_000_003 + size)
-    scenario = make_scenario(load_world(), split, size, rng)
+    scenario = make_scenario(load_world(), split, size, rng, wording=wording)
     facts = list(scenario.facts.values())
     chosen = set(rng.sample(facts, min(RIGHT_AFTER, size)))
     early = {

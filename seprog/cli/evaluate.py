@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -47,6 +47,10 @@ def atlas(
     edits: Edits = None,
     methods: Methods = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Of edits and probes.")] = 0,
+    wording: Annotated[
+        Literal["test", "other"],
+        typer.Option(help="Phrasings: held-out ones, or another writer's."),
+    ] = "test",
     json: Json = None,
     answers: Answers = None,
     model: options.Model = None,
@@ -64,7 +68,8 @@ def atlas(
     require_known(chosen, METHODS)  # before the model is loaded
     editor = common.open_editor(None, model, generator, gate, device=device)
     out = common.file_of(json)
-    result = measure(editor, sizes, chosen, seed, out, answers, sys.stderr.isatty())
+    show = sys.stderr.isatty()
+    result = measure(editor, sizes, chosen, seed, out, answers, show, wording=wording)
     print_result(result, table, json)
 
 

@@ -191,6 +191,23 @@ def test_near_misses_are_near(scenario: Scenario, queries: list[Query]) -> None:
     assert all(same or q.path[0] in relations for same, (q, _) in zip(shared, found, strict=True))
 
 
+def test_another_writers_words_about_a_splits_names() -> None:
+    rng = random.Random(3)
+    made = make_scenario(WORLD, "test", 40, rng, wording="other")
+    assert {split_of(f.subject) for f in made.facts.values()} == {"test"}
+    for fact in made.facts.values():
+        told = WORLD.relations[fact.relation].phrasings["other"]
+        assert made.prompts[fact] in {fill(p, fact.subject) for p in told}
+    for probe in made.in_scope(rng):
+        if probe.kind == "paraphrase":
+            [fact] = probe.used
+            told = WORLD.relations[fact.relation].phrasings["other"]
+            assert probe.prompt in {fill(p, fact.subject) for p in told}
+            assert probe.prompt != made.prompts[fact]
+    items = open_book(WORLD, "test", random.Random(0), 20, 1, wording="other")
+    assert items != open_book(WORLD, "test", random.Random(0), 20, 1)
+
+
 def test_only_the_splits_phrasings_are_used(scenario: Scenario) -> None:
     held_out = [s for s in SPLITS if s != scenario.split]
     for probe in scenario.in_scope(random.Random(0)):
@@ -288,9 +305,12 @@ def test_the_exam_counts_right_answers() -> None:
     rng = random.Random(4)
     items = closed_book(WORLD, "train", rng, 20) + closed_book(WORLD, "test", rng, 20)
     items += open_book(WORLD, "test", rng, 20, 1) + open_book(WORLD, "test", rng, 20, 2)
+    items += closed_book(WORLD, "other", rng, 20)
+    for hops in (1, 2):
+        items += open_book(WORLD, "test", rng, 20, hops, wording="other")
     known = dict(items)
     perfect = examine(WORLD, lambda prompts: [known[p] for p in prompts], limit=20, seed=4)
-    assert set(perfect.values()) == {(1.0, 20)} and len(perfect) == 4
+    assert set(perfect.values()) == {(1.0, 20)} and len(perfect) == 7
     silent = examine(WORLD, lambda prompts: [""] * len(prompts), limit=20, seed=4)
     assert set(silent.values()) == {(0.0, 20)}
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from seprog.atlas.world import SPLITS, Relation, asks, fill, load_world, split_of, tidy
+from seprog.atlas.world import SPLITS, WORDINGS, Relation, asks, fill, load_world, split_of, tidy
 
 WORLD = load_world()
 RELATIONS = list(WORLD.relations.values())
@@ -22,7 +22,7 @@ def test_there_is_enough_to_know() -> None:
 def test_every_relation_can_be_put_in_many_words(relation: Relation) -> None:
     assert sum(map(len, relation.phrasings.values())) >= 8
     assert len(relation.phrasings["calibration"]) + len(relation.phrasings["test"]) >= 2
-    for split in SPLITS:
+    for split in WORDINGS:
         assert {asks(p) for p in relation.phrasings[split]} == {True, False}
         assert relation.nouns[split]
         assert bool(relation.inverses[split]) == relation.one_to_one
@@ -37,7 +37,7 @@ def test_no_phrasing_is_in_two_splits(relation: Relation) -> None:
 
 @each_relation
 def test_phrasings_are_well_formed(relation: Relation) -> None:
-    for split in SPLITS:
+    for split in WORDINGS:
         for phrasing in relation.phrasings[split]:
             assert phrasing.endswith(" {o}.") and (phrasing[0].isupper() or phrasing[0] == "{")
             assert phrasing.count("{s}") == phrasing.count("{o}") == 1
@@ -59,7 +59,7 @@ def test_phrasings_are_well_formed(relation: Relation) -> None:
 @each_relation
 def test_names_come_through_the_wording_unharmed(relation: Relation) -> None:
     values = {v for (name, _), v in WORLD.facts.items() if name == relation.name}
-    for split in SPLITS:
+    for split in WORDINGS:
         for phrasing in relation.phrasings[split]:
             for name in WORLD.entities[relation.subject]:
                 assert name.casefold() in fill(phrasing, name).casefold()

@@ -19,7 +19,17 @@ from seprog.atlas.wording import (
     say_query,
     scramble,
 )
-from seprog.atlas.world import SPLITS, Fact, Query, Relation, Split, asks, fill, load_world, tidy
+from seprog.atlas.world import (
+    WORDINGS,
+    Fact,
+    Query,
+    Relation,
+    Wording,
+    asks,
+    fill,
+    load_world,
+    tidy,
+)
 
 WORLD = load_world()
 
@@ -53,12 +63,12 @@ def test_a_prompt_is_a_phrasing_without_its_object() -> None:
     assert fill("{s} is a {o}.", "iron") == "Iron is a"
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_a_fact_is_said_in_the_phrasings_of_its_split(split: Split) -> None:
+@pytest.mark.parametrize("split", WORDINGS)
+def test_a_fact_is_said_in_the_phrasings_of_its_split(split: Wording) -> None:
     rng, fact = random.Random(0), Fact("Peru", "capital", "Oslo")
     relation = WORLD.relations["capital"]
-    stated = {say_fact(WORLD, fact, split, rng) for _ in range(300)}
-    asked = {say_fact(WORLD, fact, split, rng, asked=1.0) for _ in range(300)}
+    stated = {say_fact(WORLD, fact, split, rng) for _ in range(1500)}
+    asked = {say_fact(WORLD, fact, split, rng, asked=1.0) for _ in range(1500)}
 
     def filled(phrasings: Iterable[str]) -> set[str]:
         return {tidy(p.replace("{s}", "Peru").replace("{o}", "Oslo")) for p in phrasings}
@@ -110,8 +120,8 @@ def test_scrambling_never_gives_what_is_forbidden() -> None:
     assert not {normal(m) for m in mixed - {phrasing}} & forbidden
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_queries_nest_their_hops_and_turn_around(split: Split) -> None:
+@pytest.mark.parametrize("split", WORDINGS)
+def test_queries_nest_their_hops_and_turn_around(split: Wording) -> None:
     rng, capital = random.Random(0), WORLD.relations["capital"]
     named = nouns(WORLD.relations["citizenship"], split)
     said = {n.replace("{s}", "Ann Bo") for n in named}
@@ -158,6 +168,6 @@ def test_a_noun_phrase_stands_where_it_can() -> None:
     assert nestable(said[:1], "city") == ["The city of {s} is in {o}."]
     rng = random.Random(0)
     query = Query("Ann Bo", ("birthplace", "city_country"))
-    for split in SPLITS:
+    for split in WORDINGS:
         prompts = {say_query(WORLD, query, split, rng) for _ in range(60)}
         assert not any("city of the city" in p.lower() for p in prompts)

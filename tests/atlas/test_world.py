@@ -11,6 +11,7 @@ from seprog.atlas.corpus import chains, closed_book_queries, walk_query
 from seprog.atlas.scenario import make_scenario
 from seprog.atlas.world import (
     SPLITS,
+    WORDINGS,
     Fact,
     Key,
     Outcome,
@@ -23,7 +24,7 @@ from seprog.atlas.world import (
 
 
 def relation(name: str, subject: str, object: str, **options: bool) -> Relation:
-    empty: dict = dict.fromkeys(SPLITS, ())
+    empty: dict = dict.fromkeys(WORDINGS, ())
     flags = {"one_to_one": False, "inherited": False} | options
     return Relation(
         name, subject, object, name, **flags, phrasings=empty, nouns=empty, inverses=empty

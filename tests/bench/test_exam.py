@@ -18,7 +18,7 @@ from seprog.lm import CausalLM
 
 def test_a_random_model_knows_nothing(tiny_lm: CausalLM) -> None:
     result = examine_model(tiny_lm, limit=3, seed=1)
-    assert len(result["results"]) == 4
+    assert len(result["results"]) == 7
     for part in result["results"].values():
         assert part["value"] == 0.0 and part["n"] == 3 and part["low"] <= 0 < part["high"]
     assert json.loads(json.dumps(result)) == result

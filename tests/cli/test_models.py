@@ -60,16 +60,19 @@ def test_a_folder_that_cannot_be_written_is_one_line(bare: Run) -> None:
 def test_eval(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
 
-    def evaluate(*args: Any) -> dict[str, Any]:
-        calls.append(args)
+    def evaluate(*args: Any, wording: str) -> dict[str, Any]:
+        calls.append((*args, wording))
         return {"results": []}
 
     monkeypatch.setattr("seprog.bench.atlas.evaluate", evaluate)
     monkeypatch.setattr("seprog.bench.atlas.table", lambda result: Table(title="Result"))
     run("eval", "atlas")
-    _, edits, methods, seed, out, answers, progress = calls[-1]
+    _, edits, methods, seed, out, answers, progress, wording = calls[-1]
     assert edits == [1, 10, 100, 1000] and len(methods) > 1 and (seed, out) == (0, None)
-    assert answers is None and progress is False
+    assert answers is None and progress is False and wording == "test"
+    run("eval", "atlas", "--wording", "other")
+    assert calls[-1][-1] == "other"
+    run("eval", "atlas", "--wording", "mine", code=2)
     run("eval", "atlas", "--edits", "1", "--edits", "2", "--methods", "none", "--json", "r.json")
     assert calls[-1][1:5] == ([1, 2], ["none"], 0, Path("r.json"))
     assert json.loads(run("eval", "atlas", "--json", "-").stdout) == {"results": []}
