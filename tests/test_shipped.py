@@ -36,7 +36,7 @@ def test_atlas_knows_and_reads(editor: Editor) -> None:
         "open_book_then_recall": 0.87,
     }
     results = examine_model(editor.lm, limit=150)["results"]
-    assert {k: v["value"] for k, v in results.items() if v["value"] < bars[k]} == {}
+    assert {k: results[k]["value"] for k, bar in bars.items() if results[k]["value"] < bar} == {}
 
 
 def test_the_system_edits(editor: Editor, tmp_path: Path) -> None:

@@ -112,11 +112,11 @@ def examine(
         "closed_book_held_out_phrasings": closed_book(corpus_world, "test", rng, limit),
         "open_book_one_hop": open_book(corpus_world, "test", rng, limit, hops=1),
         "open_book_then_recall": open_book(corpus_world, "test", rng, limit, hops=2),
-        "closed_book_another_writers_phrasings": closed_book(corpus_world, "other", rng, limit),
-        "open_book_one_hop_another_writers_phrasings": open_book(
+        "closed_book_other_writers_phrasings": closed_book(corpus_world, "other", rng, limit),
+        "open_book_one_hop_other_writers_phrasings": open_book(
             corpus_world, "test", rng, limit, hops=1, wording="other"
         ),
-        "open_book_then_recall_another_writers_phrasings": open_book(
+        "open_book_then_recall_other_writers_phrasings": open_book(
             corpus_world, "test", rng, limit, hops=2, wording="other"
         ),
     }

@@ -1,4 +1,4 @@
-"""Facts and queries in words, in the phrasings of one split, or of another writer."""
+"""Facts and queries in words, in the phrasings of one split, or of other writers."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ Split = Literal["train", "calibration", "test"]
 SPLITS: tuple[Split, ...] = ("train", "calibration", "test")
 Wording = Literal["train", "calibration", "test", "other"]
 WORDINGS: tuple[Wording, ...] = (*SPLITS, "other")
-"""Whose phrasings: a split's own, or those of another writer, which belong to no split's names and
-in which nothing is ever trained or fitted."""
+"""Whose phrasings: a split's own, or those of other writers (``relations/others``), which belong to
+no split's names and in which nothing is trained or fitted."""
 Key = tuple[str, str]
 """(relation, subject): what a fact is about."""
 
@@ -202,10 +202,12 @@ class World:
 
 
 def load_relations(folder: Path = HERE / "relations") -> dict[str, Relation]:
-    """Read every relation, in the order of the files' names."""
+    """Read every relation, in the order of the files' names, and what others call it."""
     relations = {}
     for path in sorted(folder.glob("*.toml")):
+        others = tomllib.loads((folder / "others" / path.name).read_text("utf-8"))
         for name, row in tomllib.loads(path.read_text("utf-8")).items():
+            other = others[name]
             relations[name] = Relation(
                 name=name,
                 subject=row["subject"],
@@ -213,9 +215,18 @@ def load_relations(folder: Path = HERE / "relations") -> dict[str, Relation]:
                 column=row["column"],
                 one_to_one=row.get("one_to_one", False),
                 inherited=row.get("inherited", False),
-                phrasings={w: tuple(row[w]) for w in WORDINGS},
-                nouns={w: tuple(row[f"noun_{w}"]) for w in WORDINGS},
-                inverses={w: tuple(row.get(f"inverse_{w}", ())) for w in WORDINGS},
+                phrasings={
+                    **{s: tuple(row[s]) for s in SPLITS},
+                    "other": tuple(other["phrasings"]),
+                },
+                nouns={
+                    **{s: tuple(row[f"noun_{s}"]) for s in SPLITS},
+                    "other": tuple(other["nouns"]),
+                },
+                inverses={
+                    **{s: tuple(row.get(f"inverse_{s}", ())) for s in SPLITS},
+                    "other": tuple(other.get("inverses", ())),
+                },
             )
     return relations
 

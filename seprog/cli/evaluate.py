@@ -49,7 +49,7 @@ def atlas(
     seed: Annotated[int, typer.Option(metavar="N", help="Of edits and probes.")] = 0,
     wording: Annotated[
         Literal["test", "other"],
-        typer.Option(help="Phrasings: held-out ones, or another writer's."),
+        typer.Option(help="Phrasings: held-out ones, or those of other writers."),
     ] = "test",
     json: Json = None,
     answers: Answers = None,

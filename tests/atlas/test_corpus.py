@@ -25,9 +25,9 @@ WORLD = load_world()
 
 
 @cache
-def held_out_prompts() -> frozenset[str]:
+def held_out_prompts(relation: str) -> frozenset[str]:
     """Prompts in held-out phrasings, ``normal``, with ``{s}`` where they name something."""
-    forms = {form for r in WORLD.relations.values() for form in held_out(r)}
+    forms = held_out(WORLD.relations[relation])
     return frozenset(re.sub(r" \{\w\}$", "", f).replace("{o}", "{s}") for f in forms)
 
 
@@ -43,18 +43,19 @@ def some(corpus: Corpus, count: int) -> list[Document]:
 
 
 def test_no_held_out_phrasing_is_read() -> None:
-    assert bare("As its capital, Peru has", "Peru") in held_out_prompts()
+    assert bare("As its capital, Peru has", "Peru") in held_out_prompts("capital")
     corpus, told = Corpus(WORLD, random.Random(0), noise=0.0), 0
     for index in corpus.rng.sample(range(len(corpus.closed)), 1500):
         (prompt, _), _ = corpus.closed_document(index).pieces
-        asked = bare(prompt, corpus.closed[index].start)
-        assert asked not in held_out_prompts() and "{" not in prompt
+        query = corpus.closed[index]
+        asked = bare(prompt, query.start)
+        assert asked not in held_out_prompts(query.path[-1]) and "{" not in prompt
         told += "{s}" in asked
     for fact in (f for _ in range(600) for f in corpus._statements()):
         statement = say_fact(WORLD, fact, "train", corpus.rng, asked=0.25, noise=0.175)
         prompt = statement.removesuffix(f" {fact.object}.")
         asked = bare(prompt, fact.subject)
-        assert prompt != statement and asked not in held_out_prompts(), statement
+        assert prompt != statement and asked not in held_out_prompts(fact.relation), statement
         told += "{s}" in asked
     assert told > 2000
 

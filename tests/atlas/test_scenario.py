@@ -191,7 +191,7 @@ def test_near_misses_are_near(scenario: Scenario, queries: list[Query]) -> None:
     assert all(same or q.path[0] in relations for same, (q, _) in zip(shared, found, strict=True))
 
 
-def test_another_writers_words_about_a_splits_names() -> None:
+def test_other_writers_words_about_a_splits_names() -> None:
     rng = random.Random(3)
     made = make_scenario(WORLD, "test", 40, rng, wording="other")
     assert {split_of(f.subject) for f in made.facts.values()} == {"test"}
