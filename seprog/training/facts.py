@@ -108,7 +108,7 @@ class FactCorpus:
 
     def mixed(self, prompt: str, name: str) -> str:
         """A prompt as it is or scrambled, but for the name in it."""
-        if self.rng.random() >= self.noise or name not in prompt:
+        if not self.noise or self.rng.random() >= self.noise or name not in prompt:
             return prompt
         return scramble(prompt.replace(name, "{s}", 1), self.rng).replace("{s}", name)
 
