@@ -207,7 +207,7 @@ def load_relations(folder: Path = HERE / "relations") -> dict[str, Relation]:
     for path in sorted(folder.glob("*.toml")):
         others = tomllib.loads((folder / "others" / path.name).read_text("utf-8"))
         for name, row in tomllib.loads(path.read_text("utf-8")).items():
-            other = others[name]
+            row |= others[name]
             relations[name] = Relation(
                 name=name,
                 subject=row["subject"],
@@ -215,18 +215,9 @@ def load_relations(folder: Path = HERE / "relations") -> dict[str, Relation]:
                 column=row["column"],
                 one_to_one=row.get("one_to_one", False),
                 inherited=row.get("inherited", False),
-                phrasings={
-                    **{s: tuple(row[s]) for s in SPLITS},
-                    "other": tuple(other["phrasings"]),
-                },
-                nouns={
-                    **{s: tuple(row[f"noun_{s}"]) for s in SPLITS},
-                    "other": tuple(other["nouns"]),
-                },
-                inverses={
-                    **{s: tuple(row.get(f"inverse_{s}", ())) for s in SPLITS},
-                    "other": tuple(other.get("inverses", ())),
-                },
+                phrasings={w: tuple(row[w]) for w in WORDINGS},
+                nouns={w: tuple(row[f"noun_{w}"]) for w in WORDINGS},
+                inverses={w: tuple(row.get(f"inverse_{w}", ())) for w in WORDINGS},
             )
     return relations
 

@@ -70,7 +70,7 @@ class TrialBench:
         seeds: Of generators, gates and draws.
         methods: Which; names from ``METHODS``.
         edits: Trials of so many edits at a time only; empty means all.
-        generator: How generators are trained.
+        generator: How generators are trained; on causal bases without summary tokens.
         gate: How gates are trained.
     """
 
