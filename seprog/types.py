@@ -88,6 +88,12 @@ class Prefix:
         """The number of virtual tokens."""
         return int(self.keys[0].shape[1])
 
+    def to(self, device: torch.device) -> Prefix:
+        """The same on a device."""
+        return Prefix(
+            tuple(k.to(device) for k in self.keys), tuple(v.to(device) for v in self.values)
+        )
+
     @staticmethod
     def join(prefixes: Sequence[Prefix]) -> Prefix:
         """Several edits' prefixes as one: their virtual tokens side by side."""

@@ -197,6 +197,18 @@ def test_edits_of_one_call_do_not_supersede_each_other_by_the_gate(tiny_editor: 
 # --- namespaces -------------------------------------------------------------------------------
 
 
+def test_restoring_takes_the_place_of_whoever_answers_the_question_by_now(
+    make_editor: Make,
+) -> None:
+    editor = make_editor()
+    [old, *_] = fill(editor)
+    editor.forget(old.id)
+    new = editor.edit("The capital of Australia is Perth.")
+    editor.restore(old.id[:11])
+    assert editor.memory.get(old.id).active and not editor.memory.get(new.id).active
+    assert editor.memory.history(new.id)[-1].other_id == old.id
+
+
 def test_namespaces_never_see_each_other(tiny_editor: Editor) -> None:
     rng, names = random.Random(0), ["default", "a", "b"]
     people = ["Ann", "Bob", "Cy", "Dot", "Eve"]
@@ -408,6 +420,17 @@ def test_a_saved_editor_answers_the_same(
 
 
 @pytest.mark.usefixtures("little_encoder")
+def test_a_saved_editor_finds_its_model_from_anywhere(
+    model_folder: Path, tiny_gate: ScopeGate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model_folder.parent)
+    lm = CausalLM.from_pretrained(model_folder.name, dtype="float32")
+    Editor(lm, tiny_gate).save_pretrained(tmp_path / "editor")
+    monkeypatch.chdir(tmp_path)
+    assert Editor.from_pretrained(tmp_path / "editor").lm.fingerprint == lm.fingerprint
+
+
+@pytest.mark.usefixtures("little_encoder")
 def test_the_parts_can_be_named_one_by_one(
     model_folder: Path, tiny_gate: ScopeGate, tmp_path: Path
 ) -> None:
@@ -448,35 +471,3 @@ def test_keys_in_the_memory_are_the_gates(tiny_editor: Editor) -> None:
     ids, keys = tiny_editor.memory.get_keys(stamp, wanted)
     assert ids == wanted
     np.testing.assert_allclose(keys, tiny_editor.gate.keys(edits), atol=1e-3)
-
-
-# --- preview ----------------------------------------------------------------------------------
-
-
-def test_a_preview_is_what_comes_of_writing_and_leaves_everything_as_it_was(
-    make_editor: Make,
-) -> None:
-    editor = make_editor()
-    fill(editor)
-    rows = [
-        {"statement": "The capital of Australia is Perth."},
-        {"prompt": "The home of Bob is", "target": "Zed"},
-    ]
-    queries = [*IN_SCOPE, "What is the home of Bob?", *OUT_OF_SCOPE]
-    before, revision = editor.generate(queries, 16), editor.memory.revision()
-    shown = editor.preview(rows, queries, 16)
-    assert editor.memory.revision() == revision
-    assert [a.text for a, _ in shown] == [a.text for a in before]
-    editor.edit_many(rows)
-    assert [b.text for _, b in shown] == texts(editor, queries)
-    assert texts(editor, OUT_OF_SCOPE) == [b.text for _, b in shown[-3:]]
-
-
-def test_a_row_may_name_what_it_supersedes(make_editor: Make) -> None:
-    editor = make_editor()
-    [old, *_] = fill(editor)
-    [shown] = editor.preview([{"statement": "Nobody knows.", "supersedes": [old.id]}], IN_SCOPE[:1])
-    assert shown[1].decision.fired == ()
-    new = editor.edit("Nobody knows.", supersedes=[old.id])
-    assert new.supersedes == old.id
-    assert not editor.memory.get(old.id).active

@@ -13,6 +13,7 @@ from seprog.chat import LONGEST_QUERY
 from seprog.editor import Editor
 from seprog.errors import InputError
 from seprog.lm import CausalLM
+from seprog.types import GateDecision
 from tests.conftest import SPECIAL, make_model
 from tests.test_editor import CAPITAL, HOME, IN_SCOPE, Make, fill
 
@@ -28,13 +29,30 @@ def test_unusable_queries_are_refused(tiny_editor: Editor, query: str) -> None:
         lambda: tiny_editor.ask(query),
         lambda: tiny_editor.ask(query, edits=False),
         lambda: tiny_editor.explain(query),
-        lambda: list(tiny_editor.stream(query)),
+        lambda: tiny_editor.stream(query),
+        lambda: tiny_editor.stream(GateDecision(query)),
         lambda: tiny_editor.generate(["fine", query]),
     ]
     for call in calls:
         with pytest.raises(InputError) as raised:
             call()
         assert three_beats(raised.value)
+
+
+def test_an_edit_that_leaves_no_room_for_a_question_is_refused(tiny_editor: Editor) -> None:
+    edits = fill(tiny_editor)
+    for text in ("The home of Eve is " + "Ur and " * 50, "x" * 300):
+        with pytest.raises(InputError, match="512 tokens") as raised:
+            tiny_editor.edit(text)
+        assert three_beats(raised.value)
+    assert tiny_editor.memory.list() == edits
+    assert tiny_editor.edit("x" * 200).active
+
+
+def test_ids_to_replace_come_in_a_list(tiny_editor: Editor) -> None:
+    [old, *_] = fill(tiny_editor)
+    with pytest.raises(InputError, match="list of ids"):
+        tiny_editor.edit("Nobody knows.", supersedes=old.id)
 
 
 def test_a_query_that_does_not_fit_the_model_is_refused(tiny_editor: Editor) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = (
-    ("types", "errors", "batching", "lora", "atlas", "atlas.world"),
+    ("types", "errors", "batching", "fingerprint", "lora", "atlas", "atlas.world"),
     ("lm", "memory", "text_encoder", "chat", "data", "atlas.fiction", "atlas.wording"),
     ("atlas.strange",),
     ("generator", "gate", "atlas.exam", "atlas.corpus"),

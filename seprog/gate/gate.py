@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -264,17 +265,28 @@ class ScopeGate(nn.Module):
             encoder: The sentence encoder; ``None`` means the one of the ``encoder`` extra.
 
         Raises:
-            InputError: If the folder holds no gate.
+            InputError: If the folder holds no gate, or one of a newer format.
             FingerprintMismatch: If the gate was trained on another encoder.
         """
-        if not all((folder / name).exists() for name in ("gate.json", "gate.safetensors")):
+        encoder = encoder or TextEncoder()
+        try:
+            return cls._read(folder, encoder)
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
             raise InputError(
-                f"{folder} holds no gate",
+                f"{folder} holds no gate ({error})",
                 "a folder with gate.json and gate.safetensors",
                 "Train one with: seprog train gate",
-            )
-        encoder = encoder or TextEncoder()
+            ) from error
+
+    @classmethod
+    def _read(cls, folder: Path, encoder: TextEncoder) -> ScopeGate:
         state = json.loads((folder / "gate.json").read_text())
+        if state["config"].pop("version") > GateConfig.version:
+            raise InputError(
+                f"The gate in {folder} is of a newer format",
+                f"at most format {GateConfig.version}",
+                "Update seprog",
+            )
         if state["encoder"] != encoder.fingerprint:
             raise FingerprintMismatch(
                 f"The gate in {folder} was trained on the encoder {state['encoder']}",

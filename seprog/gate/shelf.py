@@ -67,6 +67,7 @@ class Shelf:
         hidden: Sequence[Collection[str]],
         nearest: int,
         shared: int,
+        beside: Shelf | None = None,
     ) -> list[list[Sighting]]:
         """Per query, the edits nearest to its key and those that share its cue's rarest words.
 
@@ -76,17 +77,19 @@ class Shelf:
             hidden: Per query, ids that are not to be found.
             nearest: Edits to find by key, at least 1.
             shared: Edits to find by words.
+            beside: A shelf of which the edits count where it is asked how rare a word is.
 
         Returns:
             Edits, and what they were found by; best first, fewer if there are not so many.
         """
         more = max(map(len, hidden), default=0)
+        others = beside.words if beside else None
         with self._lock:
             by_key = self.index.search(keys, nearest + more)
             found = []
             for key, cue, near, left_out in zip(keys, cues, by_key, hidden, strict=True):
                 close = [i for i, _ in near if i not in left_out][:nearest]
-                words = self.words.sharing(cue)
+                words = self.words.sharing(cue, others)
                 alike = [i for i in best(words) if i not in left_out][:shared]
                 ids = interleave(close, alike)
                 cosines = self.index.cosines(key, ids)
@@ -123,8 +126,10 @@ class Overlay(Shelf):
         hidden: Sequence[Collection[str]],
         nearest: int,
         shared: int,
+        beside: Shelf | None = None,
     ) -> list[list[Sighting]]:
         """As on a shelf; the edits found on the two take turns."""
         out = [self.hidden | set(ids) for ids in hidden]
-        found = [s.search(keys, cues, out, nearest, shared) for s in (self.above, self.below)]
+        turns = ((self.above, self.below), (self.below, self.above))
+        found = [s.search(keys, cues, out, nearest, shared, other) for s, other in turns]
         return [interleave(*lists) for lists in zip(*found, strict=True)]

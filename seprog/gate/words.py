@@ -42,39 +42,34 @@ class WordIndex:
             if not self._edits[word]:
                 del self._edits[word]
 
-    def sharing(self, text: str) -> dict[str, tuple[float, float]]:
+    def sharing(self, text: str, beside: WordIndex | None = None) -> dict[str, tuple[float, float]]:
         """The edits that share words with a text that are not common.
+
+        Args:
+            text: Any.
+            beside: More statements that say how common a word is, and are not looked for.
 
         Returns:
             By id, the weight of the rarest word shared (0 to 1: no other edit has it), and the sum
             of the weights of all words shared.
         """
         shared: dict[str, tuple[float, float]] = {}
-        rarest_of_all = math.log(1 + len(self._words))
+        more = beside or WordIndex()
+        total_edits = len(self._words) + len(more._words)
         for word in words(text):
             edits = self._edits.get(word, ())
-            if 0 < len(edits) <= COMMON:
-                weight = math.log(1 + len(self._words) / len(edits)) / rarest_of_all
+            having = len(edits) + len(more._edits.get(word, ()))
+            if edits and having <= COMMON:
+                weight = math.log(1 + total_edits / having) / math.log(1 + total_edits)
                 for id_ in edits:
                     rarest, total = shared.get(id_, (0.0, 0.0))
                     shared[id_] = max(rarest, weight), total + weight
         return shared
 
-    def search(self, text: str, k: int) -> list[str]:
-        """The edits that share the rarest word with a text, and of those the ones that share most.
-
-        A name counts for more than any number of everyday words.
-
-        Args:
-            text: What to look for.
-            k: How many to find; fewer come back if fewer share a word that is not common.
-
-        Returns:
-            Ids, best first; equal ones by id.
-        """
-        return best(self.sharing(text))[:k]
-
 
 def best(shared: Mapping[str, tuple[float, float]]) -> list[str]:
-    """Ids by the rarest word shared, then by all words shared; equal ones by id."""
+    """Ids by the rarest word shared, then by all words shared; equal ones by id.
+
+    A name counts for more than any number of everyday words.
+    """
     return sorted(shared, key=lambda i: (-shared[i][0], -shared[i][1], i))

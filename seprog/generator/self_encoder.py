@@ -72,7 +72,7 @@ class SelfEncoder(nn.Module):
         self._lm = [lm]  # in a list: not a submodule, its weights are not ours
         embeddings = lm.model.get_input_embeddings().weight
         start = embeddings.float().mean(0) + 0.02 * torch.randn(
-            self.config.summary, embeddings.shape[1]
+            self.config.summary, embeddings.shape[1], device=embeddings.device
         )
         self.summary = nn.Parameter(start)
         self.lora = Lora(lm.model.base_model, self.config.rank, lambda name: True)

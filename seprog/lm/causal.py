@@ -78,12 +78,12 @@ class CausalLM(Writer):
         cache = kwargs.get("past_key_values")
         total = time + (int(cache.get_seq_length()) if cache is not None else 0)
         moved = self._shift(batch, prefixes, shift)
-        self._check_length(total, 0, moved)
+        self._check_length(total, 0, moved, attention_mask)
         if kwargs.get("position_ids") is None and (attention_mask is not None or moved is not None):
             positions = self._places(total, attention_mask)
             kwargs["position_ids"] = positions[:, total - time :]
         if moved is not None:
-            kwargs["position_ids"] = kwargs["position_ids"] + moved[:, None]
+            kwargs["position_ids"] = self._move(kwargs["position_ids"], moved)
         kwargs.setdefault("use_cache", cache is not None)
         with inject(self._sites, prefixes, batch):
             out = self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)

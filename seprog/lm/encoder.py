@@ -85,11 +85,11 @@ class EncoderModel(Prefixed):
         """
         batch, time = self._given(input_ids, kwargs.get("inputs_embeds")).shape[:2]
         moved = self._shift(batch, prefixes, shift)
-        self._check_length(time, 0, moved)
+        self._check_length(time, 0, moved, attention_mask)
         if attention_mask is not None or moved is not None:
             kwargs["position_ids"] = self._places(time, attention_mask)
         if moved is not None:
-            kwargs["position_ids"] = kwargs["position_ids"] + moved[:, None]
+            kwargs["position_ids"] = self._move(kwargs["position_ids"], moved)
         with inject(self._sites, prefixes, batch):
             out = self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
         return out.logits

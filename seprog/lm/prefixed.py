@@ -21,8 +21,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from seprog.errors import InputError
+from seprog.fingerprint import fingerprint
 from seprog.lm.attach import Positions, Reading, attach
-from seprog.lm.fingerprint import fingerprint
 from seprog.lm.injection import capture, inject
 from seprog.lm.positions import from_zero, shifts, up_to_minus_one
 from seprog.lm.tokens import Tokens
@@ -206,12 +206,28 @@ class Prefixed:
             raise InputError(f"{len(prefixes)} prefixes came for {batch} texts", "one per text")
         return None if prefixes is None else PrefixBatch.stack(prefixes)
 
-    def _check_length(self, time: int, new: int = 0, moved: Tensor | None = None) -> None:
-        """Refuse a text that does not fit into the context window."""
+    def _move(
+        self, places: Int[Tensor, "rows time"], moved: Int[Tensor, " batch"]
+    ) -> Int[Tensor, "batch time"]:
+        """Position ids moved up; padding, of which nothing is read, stays among those there are."""
+        up = places + moved[:, None]
+        limit = self.n_positions
+        return up if limit is None else up.clamp_max(limit - 1 + self._first)
+
+    def _check_length(
+        self,
+        time: int,
+        new: int = 0,
+        moved: Int[Tensor, " batch"] | None = None,
+        mask: Shaped[Tensor, "batch time"] | None = None,
+    ) -> None:
+        """Refuse texts of which one does not fit into the context window, moved up as it is."""
         limit = self.n_positions
         if limit is None:
             return
-        total = time + new + (0 if moved is None else int(moved.max()))
+        total = time + new
+        if moved is not None:
+            total = new + int((moved + (time if mask is None else mask.sum(dim=1))).max())
         if total > limit:
             raise InputError(
                 f"The text takes {time} tokens, {total} with what is put before and after it",

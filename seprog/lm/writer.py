@@ -54,9 +54,9 @@ class Writer(Prefixed):
         batch, time = input_ids.shape
         moved = self._shift(batch, prefixes, shift)
         behind = int(kwargs.get("max_new_tokens") or 0) if self._goes_on else 0
-        self._check_length(time, behind, moved)
+        self._check_length(time, behind, moved, attention_mask)
         if moved is not None:
-            kwargs["position_ids"] = self._places(time, attention_mask) + moved[:, None]
+            kwargs["position_ids"] = self._move(self._places(time, attention_mask), moved)
         options = {"do_sample": False, "pad_token_id": self.tokens.pad_id} | kwargs
         with inject(self._sites, prefixes, batch):
             return self.model.generate(input_ids, attention_mask=attention_mask, **options)

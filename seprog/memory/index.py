@@ -75,13 +75,6 @@ class VectorIndex:
                 self._rows[last] = row
                 self._matrix[row] = self._matrix[len(self._ids)]
 
-    def copy(self) -> VectorIndex:
-        """The same index, to be changed while others search this one."""
-        fresh = VectorIndex()
-        fresh._ids, fresh._rows = list(self._ids), dict(self._rows)
-        fresh._matrix = self._matrix.copy()
-        return fresh
-
     def search(self, queries: Float[np.ndarray, "q d"], k: int) -> list[list[tuple[str, float]]]:
         """The nearest vectors of each query.
 

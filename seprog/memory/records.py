@@ -284,6 +284,7 @@ def restore(
     at: float,
     author: str | None,
     reason: str | None,
+    supersedes: Sequence[str] = (),
 ) -> None:
     """Put an inactive edit in force again, and those that took its place out of force.
 
@@ -293,9 +294,11 @@ def restore(
         at: The time of the events.
         author: Who restores it.
         reason: Why.
+        supersedes: As for ``admit``.
     """
     twin = _active_twin(connection, edit)
-    others = [rival.id for rival in rivals(connection, edit)]
+    named = [_in_namespace(find(connection, id), edit.namespace) for id in supersedes]
+    others = [old.id for old in [*named, *rivals(connection, edit)] if old.active]
     others += _successor(connection, edit.id)
     taken = tuple(dict.fromkeys(others + ([twin] if twin else [])))
     for id in taken:
@@ -399,10 +402,10 @@ def as_of(connection: sqlite3.Connection, at: float, namespace: str | None) -> l
     """
     condition, values = matching(namespace=namespace)
     rows = connection.execute(
-        # With max(), SQLite takes the other columns from the row that has the maximum.
-        "SELECT edits.*, last.action FROM edits JOIN "
-        "(SELECT edit_id, action, max(seq) FROM events WHERE at <= ? GROUP BY edit_id) AS last "
-        f"ON last.edit_id = id WHERE action IN ('added', 'restored') AND {condition} "
+        "SELECT edits.*, last.action FROM edits JOIN (SELECT edit_id, action, row_number() OVER "
+        "(PARTITION BY edit_id ORDER BY at DESC, seq DESC) AS back FROM events WHERE at <= ?) "
+        "AS last ON last.edit_id = id AND back = 1 "
+        f"WHERE action IN ('added', 'restored') AND {condition} "
         "ORDER BY edits.seq",
         (at, *values),
     )

@@ -128,9 +128,8 @@ class Memory(Caches):
                 "Put the ids of each edit into a list",
             )
         good = [checked(edit) for edit in edits]
-        now = time.time()
         with self._database.writing() as connection:
-            ids = []
+            ids, now = [], time.time()
             for edit, old in zip(good, replaced, strict=True):
                 new = replace(edit, id=records.new_id(connection), created_at=now, supersedes=None)
                 ids.append(records.admit(connection, new, now, old).id)
@@ -169,7 +168,13 @@ class Memory(Caches):
             records.record(connection, event)
         return replace(edit, active=False)
 
-    def restore(self, id: str, author: str | None = None, reason: str | None = None) -> Edit:
+    def restore(
+        self,
+        id: str,
+        author: str | None = None,
+        reason: str | None = None,
+        supersedes: Sequence[str] = (),
+    ) -> Edit:
         """Put a forgotten or superseded edit in force again.
 
         If another active edit answers its question by now, or states the same, that one is
@@ -179,13 +184,14 @@ class Memory(Caches):
             id: The edit.
             author: Who restores it. ``None`` means unknown.
             reason: Why. ``None`` means not given.
+            supersedes: Ids of further edits that it replaces; inactive ones are passed over.
 
         Returns:
             The edit, now active.
 
         Raises:
-            UnknownEdit: No edit has this id.
-            InputError: The edit is in force.
+            UnknownEdit: No edit has this id, or one in ``supersedes``.
+            InputError: The edit is in force, or one in ``supersedes`` is of another namespace.
         """
         _check_provenance(author, reason)
         with self._database.writing() as connection:
@@ -194,7 +200,7 @@ class Memory(Caches):
                 raise InputError(
                     f"Edit {edit.id} is in force", "a forgotten or superseded edit", "Keep it so"
                 )
-            records.restore(connection, edit, time.time(), author, reason)
+            records.restore(connection, edit, time.time(), author, reason, supersedes)
         return replace(edit, active=True)
 
     # Reading edits

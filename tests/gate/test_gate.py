@@ -369,6 +369,15 @@ def test_the_fingerprint_follows_the_weights(tiny_encoder: TextEncoder) -> None:
     assert one.fingerprint == two.fingerprint != three.fingerprint
 
 
+def test_the_encoders_fingerprint_is_of_its_weights_not_of_a_library(encoder_folder: Path) -> None:
+    first, second = TextEncoder(encoder_folder), TextEncoder(encoder_folder)
+    second.model.config.transformers_version = "0.0"
+    assert first.fingerprint == second.fingerprint
+    third = TextEncoder(encoder_folder)
+    third.model.get_input_embeddings().weight.data.add_(1)
+    assert third.fingerprint != first.fingerprint
+
+
 def test_a_gate_for_another_encoder_is_refused(tiny_gate: ScopeGate, tmp_path: Path) -> None:
     from transformers import BertModel
 
@@ -388,6 +397,30 @@ def test_a_folder_without_a_gate_is_refused(
     (tmp_path / missing).unlink()
     with pytest.raises(InputError, match="holds no gate"):
         ScopeGate.from_pretrained(tmp_path, tiny_gate.encoder)
+
+
+@pytest.mark.parametrize("state", ["", "{", "[]", '{"config": {"version": 4, "size": 3}}'])
+def test_a_folder_with_half_a_gate_is_refused(
+    tiny_gate: ScopeGate, tmp_path: Path, state: str
+) -> None:
+    tiny_gate.save_pretrained(tmp_path)
+    (tmp_path / "gate.json").write_text(state)
+    with pytest.raises(InputError, match="holds no gate"):
+        ScopeGate.from_pretrained(tmp_path, tiny_gate.encoder)
+
+
+def test_a_gate_of_a_newer_format_is_refused_and_an_older_one_saved_as_this(
+    tiny_gate: ScopeGate, tmp_path: Path
+) -> None:
+    tiny_gate.save_pretrained(tmp_path)
+    state = json.loads((tmp_path / "gate.json").read_text())
+    for version in (GateConfig.version + 1, GateConfig.version - 1):
+        state["config"]["version"] = version
+        (tmp_path / "gate.json").write_text(json.dumps(state))
+        if version > GateConfig.version:
+            with pytest.raises(InputError, match="newer format"):
+                ScopeGate.from_pretrained(tmp_path, tiny_gate.encoder)
+    assert ScopeGate.from_pretrained(tmp_path, tiny_gate.encoder).config == tiny_gate.config
 
 
 def test_what_is_on_disk_is_readable(tiny_gate: ScopeGate, tmp_path: Path) -> None:

@@ -109,6 +109,15 @@ def test_an_unused_mark_changes_nothing(tiny_encoder: TextEncoder) -> None:
     assert not torch.allclose(scorer(QUERIES, EDITS), plain)
 
 
+def test_of_a_long_text_the_end_is_read(tiny_encoder: TextEncoder) -> None:
+    long, edit = "the king of " * 200 + "home", "the capital of country is language"
+    ids = tiny_encoder.tokens([long])["input_ids"][0]
+    [word] = tiny_encoder.tokenizer("home", add_special_tokens=False).input_ids
+    assert ids[-2] == word and ids[0] == tiny_encoder.tokenizer.cls_token_id
+    pair = tiny_encoder.tokenizer.decode(tiny_encoder.tokens([long], [edit])["input_ids"][0])
+    assert "home" in pair and edit in pair
+
+
 def test_long_texts_are_cut(tiny_gate: ScopeGate) -> None:
     long = "the language of " * 100
     assert tiny_gate.encoder.encode([long]).shape == (1, 32)

@@ -14,7 +14,7 @@ from seprog.lm.positions import from_zero, shifts, up_to_minus_one
 from seprog.lm.tokens import TextStream, Tokens, cut
 from seprog.types import Prefix, PrefixBatch
 from tests.lm.families import build
-from tests.lm.helpers import QUERIES, TEXTS, close, ids, load, random_prefix
+from tests.lm.helpers import QUERIES, TEXTS, batch, close, ids, load, random_prefix
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
@@ -164,6 +164,17 @@ def test_text_that_is_too_long() -> None:
         lm(torch.ones(1, 128, dtype=torch.long))
     with pytest.raises(InputError, match="context window"):  # the prefix takes positions too
         lm(torch.ones(1, 126, dtype=torch.long), None, PrefixBatch.stack([random_prefix(lm, 3)]))
+
+
+@pytest.mark.parametrize("side", ["", "right"])
+def test_a_long_text_may_stand_beside_a_short_one_with_a_long_prefix(side: str) -> None:
+    lm, _ = load("gpt2")
+    prefix = random_prefix(lm, 100)
+    rows, mask = batch(lm, ["x" * 120, "ab"], side)
+    both = lm(rows, mask, PrefixBatch.stack([None, prefix]))
+    alone = lm(ids(lm, "ab"), None, PrefixBatch.stack([prefix]))
+    assert close(both[1][mask[1].bool()], alone[0])
+    assert lm.generate(["x" * 120, "ab"], [None, prefix], max_new_tokens=4)
 
 
 def test_nothing_to_read() -> None:

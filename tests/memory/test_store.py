@@ -205,6 +205,16 @@ def test_as_of(memory, monkeypatch):
     assert memory.as_of(5000.0, "default") == [] and len(memory.as_of(5000.0, "b")) == 1
 
 
+def test_as_of_goes_by_time_where_events_were_written_in_another_order(memory):
+    edit = memory.add(make_edit("Cats bark."))
+    memory.forget(edit.id)
+    at = memory.history(edit.id)[-1].at
+    with memory._database.writing() as connection:  # as an import of a history does
+        records.record(connection, Event(edit.id, "restored", at - 5.0, None, None, None))
+    assert memory.history(edit.id)[-1].action == "forgotten"
+    assert memory.as_of(at + 1) == []
+
+
 def test_changes_are_the_edits_that_something_happened_to(memory):
     old, other = memory.add(make_edit(prompt="Cats", target="bark")), memory.add(make_edit("Hm."))
     before = memory.revision()

@@ -1,4 +1,4 @@
-"""One line that says which base model this is."""
+"""One line that says which model this is: a base model, or the encoder of a gate."""
 
 from __future__ import annotations
 
