@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from seprog.cli import options
+from seprog.cli import common, options
 from seprog.cli.output import example, print_json
 from seprog.errors import MissingExtra
 
@@ -78,6 +78,7 @@ def serve(
     if print_config:
         print_json(settings.model_dump(mode="json"))
         return
+    common.check_device(settings.device)
     from seprog.server.run import run
 
     run(settings)

@@ -40,7 +40,7 @@ class Service:
         self.memory = editor.memory if editor else Memory(settings.memory)
         self.keys = KeyRing(self.memory)
         self.started_at = time.time()
-        self.failure: SeprogError | None = None
+        self.failure: Exception | None = None
         self._batcher: Batcher | None = None
         self._unmade: deque[Edit] = deque()
         if editor is not None:
@@ -61,9 +61,10 @@ class Service:
             editor.memory = self.memory
             for namespace in self.memory.namespaces():
                 editor.shelf(namespace)
-        except SeprogError as error:
+        except Exception as error:  # whatever it was, nobody is to wait for ever
             self.failure = error
-            log.error("the model cannot be loaded", why=str(error))
+            known = isinstance(error, SeprogError)
+            log.error("the model cannot be loaded", why=str(error), exc_info=not known)
             return
         self._use(editor)
         log.info("ready", model=told.name, edits=self.memory.count())

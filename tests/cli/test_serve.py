@@ -31,6 +31,12 @@ def test_the_command_refuses_a_memory_without_keys(bare: Run, tmp_path: Path) ->
     assert "seprog keys add" in out.stderr
 
 
+def test_the_command_refuses_a_device_that_is_not_there(bare: Run, tmp_path: Path) -> None:
+    where = ["--memory", str(tmp_path / "edits.db")]
+    out = bare("serve", "--no-auth", "--device", "nowhere", *where, code=2)
+    assert "The device 'nowhere' cannot be used" in out.stderr
+
+
 def test_keys_are_made_listed_and_revoked(bare: Run, tmp_path: Path) -> None:
     where = ["--memory", str(tmp_path / "edits.db")]
     made = bare("keys", "add", "ada", "--role", "admin", "--namespace", "news", *where)
