@@ -280,10 +280,9 @@ def supersede(
     if_match: IfMatch = None,
     idempotency_key: IdempotencyKey = None,
 ) -> EditOut:
-    """Write a correction in the place of another."""
-    _unchanged(service, visible(service, caller, id), if_match)
+    """Write a correction in the place of another, which is in force."""
     body.supersedes = [*body.supersedes, id]
-    [edit] = write(service, caller, [body], idempotency_key)
+    [edit] = write(service, caller, [body], idempotency_key, id, if_match)
     response.headers["Location"] = f"/v1/edits/{edit.id}"
     return _shown(service, edit, response)
 
@@ -299,10 +298,7 @@ def forget(
 ) -> EditOut:
     """Take an edit back; the model answers as it did without it. It can be restored."""
     with _writing:
-        edit = visible(service, caller, id)
-        _unchanged(service, edit, if_match)
-        if not edit.active:
-            raise _conflict(f"Edit {id} is out of force already", "an edit in force")
+        _check_in_force(service, caller, id, if_match)
         edit = service.memory.forget(id, caller.key.name, reason)
     return _shown(service, edit, response)
 
@@ -360,13 +356,27 @@ async def import_edits(
 
 
 def write(
-    service: Service, caller: Caller, edits: Sequence[EditIn], key: str | None = None
+    service: Service,
+    caller: Caller,
+    edits: Sequence[EditIn],
+    key: str | None = None,
+    old: str | None = None,
+    if_match: str | None = None,
 ) -> list[Edit]:
     """Write edits, unless the same request has done so under the same key before.
 
+    Args:
+        service: The server's state.
+        caller: Whose edits they are.
+        edits: Which.
+        key: The Idempotency-Key, if one came.
+        old: Id of an edit that must be in force, since they take its place.
+        if_match: The state that it must be in.
+
     Raises:
         InputError: An edit is none, or the model cannot spell it.
-        Refused: The key came with another request (422).
+        Refused: The key came with another request (422), or the old edit is out of force (409)
+            or in another state (412).
     """
     rows = _rows(service, caller, edits)
     digest = sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
@@ -384,6 +394,8 @@ def write(
                     "Make a new one",
                 )
             return [memory.get(id_) for id_ in done["ids"]]
+        if old:
+            _check_in_force(service, caller, old, if_match)
         made = editor.edit_many(rows)
         service.written(made)
         if key:
@@ -432,6 +444,13 @@ def _unchanged(service: Service, edit: Edit, if_match: str | None) -> None:
         etag(service, edit),
         "Read it again",
     )
+
+
+def _check_in_force(service: Service, caller: Caller, id_: str, if_match: str | None) -> None:
+    edit = visible(service, caller, id_)
+    _unchanged(service, edit, if_match)
+    if not edit.active:
+        raise _conflict(f"Edit {id_} is out of force already", "an edit in force")
 
 
 def _conflict(came: str, expected: str) -> Refused:

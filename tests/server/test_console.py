@@ -244,6 +244,9 @@ def test_add_supersede_forget_undo_and_history(visit: Callable[..., TestClient])
         client, prompt="the capital of home is", target="a land", reason="as the law says"
     )
     second = write(client, prompt="the capital of home is", target="a king", replaces=first)
+    late = {"kind": "sentence", "statement": "The capital of home is a painter."}
+    answer = client.post("/edits", data={**late, "replaces": first})
+    assert "out of force already" in notice(answer, 409)
     text = page(client, f"/edits/{first}")
     assert "out of force" in text and "with" in text and second in text
     rows = client.get("/edits", params={"state": "out"}).text

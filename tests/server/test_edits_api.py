@@ -121,6 +121,23 @@ def test_a_request_that_comes_again_writes_nothing_anew(client: TestClient) -> N
     assert other.status_code == 422
 
 
+def test_only_what_is_in_force_is_superseded_and_only_once(client: TestClient) -> None:
+    made = client.post("/v1/edits", json={"statement": CAPITAL})
+    url, tag = f"{made.headers['Location']}/supersede", made.headers["ETag"]
+    body = {"statement": "Nobody knows it."}
+    changed = client.post(url, json=body, headers={"If-Match": '"other"'})
+    assert changed.status_code == 412
+    headers = {"If-Match": tag, "Idempotency-Key": "one"}
+    first = client.post(url, json=body, headers=headers)
+    again = client.post(url, json=body, headers=headers)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json() == first.json()
+    late = client.post(url, json={"statement": "Somebody knows it."})
+    assert late.status_code == 409
+    assert late.json()["error"]["code"] == "edit_state"
+    assert len(client.get("/v1/edits").json()["data"]) == 2
+
+
 def test_a_preview_says_what_would_come_and_stores_nothing(client: TestClient) -> None:
     write(client, CAPITAL)
     told = "The capital of Australia is Perth."

@@ -167,7 +167,7 @@ async def preview(request: Request, service: Served, caller: Changing, draft: Dr
 @router.post("/edits")
 def create(request: Request, service: Served, caller: Changing, draft: Drafted) -> Response:
     """Write an edit, perhaps in the place of another."""
-    [edit] = edits.write(service, caller, [draft.body()])
+    [edit] = edits.write(service, caller, [draft.body()], old=draft.replaces)
     return go(f"/edits/{edit.id}?done=written", request)
 
 
