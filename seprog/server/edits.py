@@ -12,14 +12,25 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, Field
 
 from seprog.chat import check_query
 from seprog.errors import InputError
 from seprog.memory import Event
-from seprog.memory.edit_text import FORM_FIELDS, MAX_CHARACTERS
+from seprog.memory.edit_text import MAX_CHARACTERS
 from seprog.server.errors import COMMON, Refused
 from seprog.server.replies import firing
+from seprog.server.schemas import (
+    BatchIn,
+    EditIn,
+    EditList,
+    EditOut,
+    EventList,
+    EventOut,
+    ImportReport,
+    PreviewIn,
+    ScopeIn,
+    Why,
+)
 from seprog.server.service import Asker, Caller, Served, Service, Writer, visible
 from seprog.types import Edit
 
@@ -29,7 +40,6 @@ _KEPT = 24 * 3600.0
 """Seconds for which an Idempotency-Key is remembered."""
 _writing = threading.Lock()
 
-Line = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
 Id = Annotated[str, Path(pattern=r"^[0-9A-Za-z_-]{4,64}$", description="The whole id of an edit.")]
 IfMatch = Annotated[
     str | None,
@@ -44,128 +54,6 @@ IdempotencyKey = Annotated[
         pattern=r"^[\x21-\x7e]+$",
     ),
 ]
-
-
-def _forms() -> Any:
-    """In JSON schema: the fields of one form are texts, those of the others are not there."""
-    names = list(dict.fromkeys(name for form in FORM_FIELDS for name in form))
-    return [
-        {
-            "required": list(form),
-            "properties": {n: {"type": "string" if n in form else "null"} for n in names},
-        }
-        for form in FORM_FIELDS
-    ]
-
-
-class EditIn(BaseModel):
-    """A correction: a statement, or a prompt and its target, or all three, or a triple."""
-
-    model_config = {"extra": "forbid", "json_schema_extra": {"oneOf": _forms()}}
-
-    statement: Line | None = Field(None, examples=["The CEO of Acme is Jane Doe."])
-    prompt: Line | None = None
-    target: Line | None = None
-    subject: Line | None = None
-    relation: Line | None = None
-    object: Line | None = None
-    reason: Line | None = Field(None, description="Why; kept in the history.")
-    supersedes: list[Annotated[str, Field(max_length=64)]] = Field(
-        [], max_length=50, description="Ids of edits that it replaces, beside those it is seen to."
-    )
-
-    def row(self, caller: Caller) -> dict[str, Any]:
-        """As the editor takes it."""
-        given = self.model_dump(exclude_none=True)
-        return {**given, "namespace": caller.namespace, "author": caller.key.name}
-
-
-class BatchIn(BaseModel):
-    """Several corrections, written together or not at all."""
-
-    edits: list[EditIn] = Field(min_length=1, max_length=1000)
-
-
-class Why(BaseModel):
-    """Why something is done."""
-
-    reason: Line | None = Field(None, description="Kept in the history.")
-
-
-class EditOut(BaseModel):
-    """An edit as it is now."""
-
-    id: str
-    statement: str
-    prompt: str | None
-    target: str | None
-    subject: str | None
-    relation: str | None
-    object: str | None
-    namespace: str
-    author: str | None
-    reason: str | None
-    created_at: float = Field(description="Seconds since 1970 (UTC).")
-    supersedes: str | None
-    active: bool = Field(description="Whether it is in force.")
-
-
-class EditList(BaseModel):
-    """Some edits."""
-
-    object: str = "list"
-    data: list[EditOut]
-    has_more: bool = Field(description="Whether there are more behind these.")
-
-
-class EventOut(BaseModel):
-    """Something that happened to an edit."""
-
-    edit_id: str
-    action: str = Field(description="added, superseded, forgotten or restored.")
-    at: float = Field(description="Seconds since 1970 (UTC).")
-    author: str | None
-    reason: str | None
-    other_id: str | None = Field(description="The edit that took over, or that was taken over.")
-
-
-class EventList(BaseModel):
-    """What happened, oldest first."""
-
-    object: str = "list"
-    data: list[EventOut]
-
-
-class PreviewIn(BaseModel):
-    """Edits to try, and what to ask."""
-
-    edits: list[EditIn] = Field(min_length=1, max_length=50)
-    queries: list[Annotated[str, Field(max_length=20_000)]] = Field(min_length=1, max_length=50)
-    max_tokens: int = Field(32, ge=1, le=256)
-    threshold: float | None = Field(None, ge=0, le=1)
-
-
-class ScopeIn(BaseModel):
-    """Texts to be judged."""
-
-    queries: list[Annotated[str, Field(max_length=20_000)]] = Field(min_length=1, max_length=100)
-    threshold: float | None = Field(None, ge=0, le=1)
-
-
-class BadLine(BaseModel):
-    """A line that is no edit."""
-
-    line: int = Field(description="Its number, from 1.")
-    fault: str
-
-
-class ImportReport(BaseModel):
-    """What came of an import."""
-
-    added: int
-    duplicates: int
-    superseded: int
-    errors: list[BadLine]
 
 
 # --- reading ----------------------------------------------------------------------------------
@@ -461,14 +349,17 @@ def _conflict(came: str, expected: str) -> Refused:
 
 
 @router.post("/edits/preview")
-async def preview(service: Served, caller: Asker, body: PreviewIn) -> dict[str, Any]:
+async def preview(
+    request: Request, service: Served, caller: Asker, body: PreviewIn
+) -> dict[str, Any]:
     """What the model would answer if edits were written, beside what it answers now."""
     for query in body.queries:
         check_query(query)
     rows = _rows(service, caller, body.edits)
     editor, name = service.editor, caller.namespace
+    most = min(body.max_tokens, service.settings.max_tokens)
     pairs = await service.call(
-        lambda: editor.preview(rows, body.queries, body.max_tokens, name, body.threshold)
+        request, lambda: editor.preview(rows, body.queries, most, name, body.threshold)
     )
     data = [
         {
@@ -484,11 +375,13 @@ async def preview(service: Served, caller: Asker, body: PreviewIn) -> dict[str, 
 
 
 @router.post("/scope")
-async def scope(service: Served, caller: Asker, body: ScopeIn) -> dict[str, Any]:
+async def scope(request: Request, service: Served, caller: Asker, body: ScopeIn) -> dict[str, Any]:
     """Which edits would fire for texts, which nearly would, and at what threshold."""
     for query in body.queries:
         check_query(query)
     editor, name = service.editor, caller.namespace
-    decisions = await service.call(lambda: editor.explain_many(body.queries, name, body.threshold))
+    decisions = await service.call(
+        request, lambda: editor.explain_many(body.queries, name, body.threshold)
+    )
     data = [{"query": d.query, "seprog": firing(d, name)} for d in decisions]
     return {"object": "list", "data": data}

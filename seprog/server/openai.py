@@ -189,7 +189,7 @@ async def chat_completions(
 
 @router.post("/classifications")
 async def classifications(
-    service: Served, caller: Asker, body: ClassificationRequest
+    request: Request, service: Served, caller: Asker, body: ClassificationRequest
 ) -> JSONResponse:
     """Label texts, as the edits correct them; of models for sequence classification."""
     _check_model(service, body.model)
@@ -210,7 +210,7 @@ async def classifications(
         decisions = editor.decide(queries, caller.namespace, told.threshold)
         return decisions, lm.classify(texts, editor.prefixes(decisions))
 
-    decisions, found = await service.call(work)
+    decisions, found = await service.call(request, work)
     service.judged(decisions)
     data = []
     for i, (decision, probs) in enumerate(zip_longest(decisions, found)):

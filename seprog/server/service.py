@@ -146,13 +146,12 @@ class Service:
         try:
             self._admitted(lambda: self.batcher.submit(job))
             while True:
+                if loop.time() > deadline:
+                    raise self._late()
                 try:
                     event = await asyncio.wait_for(queue.get(), _PAUSE)
                 except TimeoutError:
-                    if await request.is_disconnected():
-                        raise Refused(499, "client_closed_request", "The client left") from None
-                    if loop.time() > deadline:
-                        raise self._late() from None
+                    await _check_there(request)
                     continue
                 if isinstance(event, Failed):
                     raise event.error
@@ -171,13 +170,21 @@ class Service:
             if self.settings.log_queries:
                 log.info("query", text=decision.query, fired=[e.id for e in decision.fired])
 
-    async def call(self, work: Callable[[], T]) -> T:
-        """Have something done with the model; errors as for ``events``."""
-        future = self._admitted(lambda: self.batcher.call(work))
+    async def call(self, request: Request, work: Callable[[], T]) -> T:
+        """Have something done with the model; errors and cancelling as for ``events``."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.settings.timeout
+        waiting = asyncio.wrap_future(self._admitted(lambda: self.batcher.call(work)))
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), self.settings.timeout)
-        except TimeoutError:
-            raise self._late() from None
+            while not waiting.done():
+                if loop.time() > deadline:
+                    raise self._late()
+                await asyncio.wait({waiting}, timeout=_PAUSE)
+                if not waiting.done():
+                    await _check_there(request)
+            return waiting.result()
+        finally:
+            waiting.cancel()
 
     def _late(self) -> Refused:
         return Refused(
@@ -205,6 +212,11 @@ class Service:
             raise Refused(
                 503, "closing", "The server is going down", "", "Ask another", {"Retry-After": "5"}
             ) from None
+
+
+async def _check_there(request: Request) -> None:
+    if await request.is_disconnected():
+        raise Refused(499, "client_closed_request", "The client left")
 
 
 # --- who asks ---------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from seprog.server import edits
 from seprog.server.console.door import Asking, Changing, ConsoleRoute
 from seprog.server.console.drafts import Drafted, tried
 from seprog.server.console.pages import go, is_partial, page
+from seprog.server.schemas import Why
 from seprog.server.service import Caller, Served, Service, visible
 from seprog.types import Edit
 
@@ -158,7 +159,7 @@ async def preview(request: Request, service: Served, caller: Changing, draft: Dr
     try:
         if draft.replaces:
             visible(service, caller, draft.replaces)
-        trial = await tried(service, caller, draft)
+        trial = await tried(request, service, caller, draft)
     except SeprogError as error:
         return page(request, "parts/preview.html", caller, trial=None, fault=str(error))
     return page(request, "parts/preview.html", caller, trial=trial, fault="")
@@ -192,7 +193,7 @@ def restore(
     request: Request, service: Served, caller: Changing, id: edits.Id, draft: Drafted
 ) -> Response:
     """Bring an edit back into force."""
-    edits.restore(service, caller, id, Response(), edits.Why(reason=draft.reason or None))
+    edits.restore(service, caller, id, Response(), Why(reason=draft.reason or None))
     return _changed(request, service, caller, id, "In force again.", undo=False)
 
 

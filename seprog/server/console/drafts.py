@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fastapi import Depends, Form
+from fastapi import Depends, Form, Request
 from pydantic import ValidationError
 
 from seprog.chat import check_query
 from seprog.editor import Editor
 from seprog.errors import InputError
 from seprog.memory import make_edit
-from seprog.server.edits import EditIn
+from seprog.server.schemas import EditIn
 from seprog.server.service import Caller, Service
 from seprog.types import Answer, Edit
 
@@ -145,7 +145,7 @@ class Trial:
         return sum(not probe.fine for probe in self.probes)
 
 
-async def tried(service: Service, caller: Caller, draft: Draft) -> Trial:
+async def tried(request: Request, service: Service, caller: Caller, draft: Draft) -> Trial:
     """Try a draft; nothing is stored.
 
     Raises:
@@ -155,6 +155,7 @@ async def tried(service: Service, caller: Caller, draft: Draft) -> Trial:
     row = draft.body().row(caller)
     edit = make_edit(**{k: v for k, v in row.items() if k != "supersedes"})
     editor, name = service.editor, caller.namespace
+    most = min(_TOKENS, service.settings.max_tokens)
     asked: dict[str, Literal["change", "keep", "neighbour"]] = {}
     if draft.kind == "question":
         asked[draft.prompt] = "change"
@@ -173,11 +174,11 @@ async def tried(service: Service, caller: Caller, draft: Draft) -> Trial:
         for query in _neighbours(editor, edit, out):
             asked.setdefault(query, "neighbour")
         queries = list(asked)
-        pairs = editor.preview([row], queries, _TOKENS, name) if queries else []
+        pairs = editor.preview([row], queries, most, name) if queries else []
         found = [_probe(asked[after.query], before, after) for before, after in pairs]
         return Trial(edit.statement, tuple(gone), tuple(found))
 
-    return await service.call(work)
+    return await service.call(request, work)
 
 
 def _lines(text: str) -> list[str]:

@@ -91,7 +91,6 @@ def health(request: Request, service: Served, caller: Asking) -> Response:
         fired=fired,
         silent=silent,
         latency=_latency(service.metrics),
-        all_edits=memory.count(),
     )
 
 
@@ -99,7 +98,7 @@ def health(request: Request, service: Served, caller: Asking) -> Response:
 async def check(request: Request, service: Served, caller: Asking) -> Response:
     """Ask the newest edits' own questions, and see what the gate says."""
     editor, name = service.editor, caller.namespace
-    result = await service.call(lambda: _check(editor, name))
+    result = await service.call(request, lambda: _check(editor, name))
     return page(request, "parts/check.html", caller, check=result, half=HALF)
 
 

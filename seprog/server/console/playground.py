@@ -43,12 +43,13 @@ async def ask(request: Request, service: Served, caller: Asking, query: Question
     """The answers without and with the edits, and what the gate says."""
     check_query(query)
     editor, name, start = service.editor, caller.namespace, time.perf_counter()
+    most = min(TOKENS, service.settings.max_tokens)
 
     def work() -> tuple[GateDecision, list[str]]:
         [decision] = editor.explain_many([query], name)
-        return decision, answers(editor, [GateDecision(query), decision])
+        return decision, answers(editor, [GateDecision(query), decision], most)
 
-    decision, (before, after) = await service.call(work)
+    decision, (before, after) = await service.call(request, work)
     service.judged([decision])
     return page(
         request,
@@ -73,20 +74,20 @@ async def what_if(
     """What another threshold, in per cent, would change."""
     check_query(query)
     editor, name = service.editor, caller.namespace
+    most = min(TOKENS, service.settings.max_tokens)
 
     def work() -> tuple[list[GateDecision], list[str]]:
         [now] = editor.explain_many([query], name)
         [then] = editor.explain_many([query], name, threshold / 100)
-        return [now, then], answers(editor, [now, then])
+        return [now, then], answers(editor, [now, then], most)
 
-    (now, then), (text, other) = await service.call(work)
+    (now, then), (text, other) = await service.call(request, work)
     known = {e.id for e in now.fired}
     return page(
         request,
         "parts/whatif.html",
         caller,
         told=firing(then, name),
-        now=now.threshold,
         joining=[e for e in then.fired if e.id not in known],
         leaving=[e for e in now.fired if e.id not in {o.id for o in then.fired}],
         answer=other,
@@ -94,9 +95,12 @@ async def what_if(
     )
 
 
-def answers(editor: Editor, decisions: list[GateDecision]) -> list[str]:
-    """What the model says by each decision about one query; decisions that agree are asked once."""
+def answers(editor: Editor, decisions: list[GateDecision], most: int) -> list[str]:
+    """What the model says by each decision about one query, in so many tokens at most.
+
+    Decisions that agree are asked once.
+    """
     asked = {d.fired: d for d in decisions}
-    said = editor.answer(list(asked.values()), TOKENS)
+    said = editor.answer(list(asked.values()), most)
     texts = dict(zip(asked, (text.strip() for text in said), strict=True))
     return [texts[d.fired] for d in decisions]
