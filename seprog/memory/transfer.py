@@ -7,7 +7,6 @@ a list of objects with ``action``, ``at``, ``author``, ``reason``, ``other_id``.
 from __future__ import annotations
 
 import json
-import math
 import re
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -22,9 +21,12 @@ from seprog.types import Edit
 
 _TEXTS = tuple(name for name in EDIT_FIELDS if name not in ("created_at", "active"))
 _KNOWN = (*EDIT_FIELDS, "events")
+_PROVENANCE = ("author", "created_at", "events")
 _EVENT_FIELDS = ("action", "at", "author", "reason", "other_id")
 _ID = re.compile(r"[0-9A-Za-z_-]{4,64}")
 _IN_FORCE = ("added", "restored")
+_LAST_TIME = 1e11
+"""In the year 5138; greater numbers are no seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_lines(
-    lines: Iterable[str], namespace: str | None, author: str | None = None
+    lines: Iterable[str], namespace: str | None, author: str | None = None, restore: bool = True
 ) -> tuple[list[Row], list[tuple[int, str]]]:
     """Read JSON lines, without looking at any memory.
 
@@ -92,6 +94,7 @@ def parse_lines(
         lines: One JSON object each; empty lines are passed over.
         namespace: Put all edits here, whatever the rows say.
         author: Of the rows that name none.
+        restore: Whether rows may name their author, time and events; else these are passed over.
 
     Returns:
         The good rows, and the line numbers (from 1) and faults of the others.
@@ -105,7 +108,7 @@ def parse_lines(
         for number, line in enumerate(lines, start=1):
             try:
                 if text := line.strip().lstrip("\ufeff"):
-                    rows.append(_parse(text, namespace, author))
+                    rows.append(_parse(text, namespace, author, restore))
             except InputError as error:
                 errors.append((number, str(error)))
     except UnicodeDecodeError as error:
@@ -115,7 +118,7 @@ def parse_lines(
     return rows, errors
 
 
-def _parse(text: str, namespace: str | None, author: str | None) -> Row:
+def _parse(text: str, namespace: str | None, author: str | None, restore: bool) -> Row:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -123,6 +126,8 @@ def _parse(text: str, namespace: str | None, author: str | None) -> Row:
     if not isinstance(values, dict):
         raise InputError(f"The line is a {type(values).__name__}", "a JSON object", "")
     values = _given(values)
+    if not restore:
+        values = {name: value for name, value in values.items() if name not in _PROVENANCE}
     if namespace is not None:
         values["namespace"] = namespace
     if author is not None:
@@ -156,8 +161,12 @@ def _check_types(values: dict[str, Any]) -> None:
 
 def _check_time(name: str, value: object) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 <= float(str(value)) < math.inf:
-        raise InputError(f"The time {name} is {value!r}", "seconds since 1970", "")
+    if not number or not 0 <= float(str(value)) <= _LAST_TIME:
+        raise InputError(
+            f"The time {name} is {value!r}",
+            "seconds since 1970",
+            "Divide it by 1000 if it is in milliseconds",
+        )
 
 
 def _edit_from(values: dict[str, Any]) -> Edit:

@@ -92,6 +92,15 @@ def test_the_three_forms_and_superseding(memory):
     assert fish.created_at == 5.0 and memory.as_of(6.0) == []  # it was not in force here then
 
 
+def test_rows_that_may_not_say_whose_they_are(memory):
+    event = {"action": "added", "at": 5, "author": "eve"}
+    row = {"statement": "Fish fly.", "author": "eve", "created_at": 5, "events": [event]}
+    memory.import_rows([json.dumps(row)], author="ada", restore=False)
+    [fish], [added] = memory.list(), memory.history()
+    assert fish.author == added.author == "ada"
+    assert fish.created_at > 5 and added.at > 5
+
+
 BAD = [
     "not json",
     "[1]",
@@ -110,6 +119,8 @@ BAD = [
     '{"statement": "a", "created_at": -1}',
     '{"statement": "a", "created_at": "now"}',
     '{"statement": "a", "created_at": 1e999}',
+    '{"statement": "a", "created_at": 1793491200000}',
+    '{"statement": "a", "events": [{"action": "added", "at": 1793491200000}]}',
     '{"statement": "a", "active": 1}',
     '{"statement": "a", "id": "../x"}',
     '{"statement": "a", "id": 17}',

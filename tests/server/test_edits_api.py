@@ -176,6 +176,13 @@ def test_what_is_exported_can_be_imported(client: TestClient) -> None:
     assert [e["author"] for e in copied] == ["anonymous"] * 3
 
 
+def test_an_export_can_be_imported_whatever_letters_it_has(client: TestClient) -> None:
+    write(client, "The king of Peru is\u2028Bob.")
+    lines = client.get("/v1/edits/export").content
+    report = client.post("/v1/edits/import", content=lines).json()
+    assert (report["errors"], report["duplicates"]) == ([], 1)
+
+
 def test_an_import_names_its_bad_lines(client: TestClient) -> None:
     lines = '{"statement": "A is B."}\nnonsense\n{"statment": "C"}\n'
     bad = client.post("/v1/edits/import", content=lines)

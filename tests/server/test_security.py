@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -51,6 +52,27 @@ def test_a_key_may_do_what_its_role_may(serve: Serve) -> None:
     assert edit["author"] == "ada"
     assert client.delete(f"/v1/edits/{edit['id']}", headers=asker).status_code == 403
     assert client.get(f"/v1/edits/{edit['id']}", headers=asker).status_code == 200
+
+
+@pytest.mark.parametrize("role", ["edit", "admin"])
+@pytest.mark.parametrize("by", ["api", "console"])
+def test_only_administrators_import_edits_of_others(serve: Serve, role: str, by: str) -> None:
+    client = serve(auth=True)
+    headers = key(client, role)
+    event = {"action": "added", "at": 5, "author": "eve"}
+    row = {"statement": CAPITAL, "author": "eve", "created_at": 5, "events": [event]}
+    if by == "api":
+        client.post("/v1/edits/import", content=json.dumps(row), headers=headers)
+    else:
+        token = headers["Authorization"].removeprefix("Bearer ")
+        shown = {"HX-Request": "true", "Cookie": f"seprog_key={token}"}
+        data = {"text": json.dumps(row), "do": "import"}
+        assert client.post("/import", data=data, headers=shown).status_code == 200
+    [edit] = client.get("/v1/edits", headers=headers).json()["data"]
+    [added] = client.get("/v1/history", headers=headers).json()["data"]
+    own = role == "edit"
+    assert edit["author"] == added["author"] == ("ada" if own else "eve")
+    assert (edit["created_at"] > 5, added["at"] > 5) == (own, own)
 
 
 def test_a_key_is_worthless_once_it_is_revoked(serve: Serve) -> None:

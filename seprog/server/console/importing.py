@@ -96,11 +96,11 @@ def _checked(
     service: Service, lines: Sequence[str], caller: Caller, skip: bool
 ) -> tuple[list[Edit], ImportReport]:
     """What would be imported; nothing is."""
-    rows, errors = parse_lines(lines, caller.namespace)
+    rows, errors = parse_lines(lines, caller.namespace, restore=edits.restores(caller))
     return [row.edit for row in rows], ImportReport(errors=errors)
 
 
 def _written(
     service: Service, lines: Sequence[str], caller: Caller, skip: bool
 ) -> tuple[list[Edit], ImportReport]:
-    return [], service.memory.import_rows(lines, caller.namespace, skip, caller.key.name)
+    return [], edits.import_lines(service, caller, lines, skip)
