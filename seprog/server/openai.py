@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from seprog.chat import Query, check_query
 from seprog.errors import InputError
@@ -26,12 +26,35 @@ from seprog.types import GateDecision
 router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=COMMON)
 
 Text = Annotated[str, Field(max_length=100_000)]
+Unsupported = Annotated[None, Field(description="Not supported.")]
+STOPS = 8
+"""Most stop texts of an answer."""
 
 
 # --- what comes -------------------------------------------------------------------------------
 
 
-class EditingOptions(BaseModel):
+def _nullable(schema: dict[str, Any]) -> None:
+    """In JSON schema: whatever need not be given may be null."""
+    fields = schema["properties"]
+    for name in fields.keys() - set(schema.get("required", ())):
+        fields[name] = {"anyOf": [fields[name], {"type": "null"}]}
+
+
+class Body(BaseModel):
+    """What comes as OpenAI's clients send it: null stands for what is not given."""
+
+    model_config = {"json_schema_extra": _nullable}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given(cls, came: Any) -> Any:
+        if not isinstance(came, dict):
+            return came
+        return {name: value for name, value in came.items() if value is not None}
+
+
+class EditingOptions(Body):
     """How edits take part in a request (``extra_body={"seprog": …}`` in OpenAI's client)."""
 
     enabled: bool = Field(True, description="Whether edits may fire.")
@@ -40,13 +63,13 @@ class EditingOptions(BaseModel):
     )
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(Body):
     """What a stream has at its end."""
 
     include_usage: bool = Field(False, description="Whether the last piece counts the tokens.")
 
 
-class Sampling(BaseModel):
+class Sampling(Body):
     """What completions and chat completions have in common."""
 
     model: str = Field(description="As listed by /v1/models.")
@@ -54,17 +77,28 @@ class Sampling(BaseModel):
     temperature: float = Field(0.0, ge=0, le=2, description="Of sampling; 0 is greedy.")
     top_p: float = Field(1.0, gt=0, le=1, description="Share of probability sampled from.")
     seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="Of sampling.")
-    stop: Text | list[Text] | None = Field(None, description="Up to 8 texts that end an answer.")
+    stop: Text | list[Text] | None = Field(
+        None, description=f"Up to {STOPS} texts that end an answer."
+    )
     stream: bool = Field(False, description="Whether the answer comes in pieces (SSE).")
     stream_options: StreamOptions | None = None
     presence_penalty: Literal[0] = Field(0, description="Not supported beyond 0.")
     frequency_penalty: Literal[0] = Field(0, description="Not supported beyond 0.")
+    logit_bias: Unsupported = None
     seprog: EditingOptions = EditingOptions(enabled=True, threshold=None)
 
     def stops(self) -> tuple[str, ...]:
-        """The stop texts."""
-        given = [self.stop] if isinstance(self.stop, str) else list(self.stop or ())
-        return tuple(text for text in given if text)[:8]
+        """The stop texts.
+
+        Raises:
+            InputError: There are too many.
+        """
+        given = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        if len(given) > STOPS:
+            raise InputError(
+                f"{len(given)} stop texts came", f"at most {STOPS}", "Leave some of them out"
+            )
+        return tuple(text for text in given if text)
 
     def rows(self, most: int, logprobs: int | None) -> list[RowOptions]:
         """Options of each answer wanted, each with a seed of its own."""
@@ -84,6 +118,8 @@ class CompletionRequest(Sampling):
     max_tokens: int = Field(16, ge=1, description="Longest answer.")
     logprobs: int | None = Field(None, ge=0, le=20, description="Alternatives per token.")
     echo: Literal[False] = Field(False, description="Not supported.")
+    best_of: Literal[1] = Field(1, description="Not supported beyond 1.")
+    suffix: Unsupported = None
 
 
 class ContentPart(BaseModel):
@@ -106,6 +142,12 @@ class Turn(BaseModel):
         return {"role": "system" if self.role == "developer" else self.role, "content": text}
 
 
+class ResponseFormat(BaseModel):
+    """The form of an answer."""
+
+    type: Literal["text"] = Field(description="Not supported beyond text.")
+
+
 class ChatRequest(Sampling):
     """A conversation to be answered."""
 
@@ -114,9 +156,16 @@ class ChatRequest(Sampling):
     max_completion_tokens: int | None = Field(None, ge=1, description="The same.")
     logprobs: bool | None = Field(None, description="Whether each token's probability is wanted.")
     top_logprobs: int | None = Field(None, ge=0, le=20, description="Alternatives per token.")
+    response_format: ResponseFormat | None = None
+    tools: Unsupported = None
+    tool_choice: Unsupported = None
+    functions: Unsupported = None
+    function_call: Unsupported = None
+    audio: Unsupported = None
+    web_search_options: Unsupported = None
 
 
-class ClassificationRequest(BaseModel):
+class ClassificationRequest(Body):
     """Texts to be labelled, by a classifier."""
 
     model: str = Field(description="As listed by /v1/models.")

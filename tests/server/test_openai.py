@@ -150,6 +150,10 @@ def test_usage_counts_tokens(ai: OpenAI, editor: Editor) -> None:
         ({"temperature": 9}, openai.BadRequestError, "temperature"),
         ({"logprobs": 2, "stream": True}, openai.BadRequestError, "stream"),
         ({"echo": True}, openai.BadRequestError, "echo"),
+        ({"suffix": "."}, openai.BadRequestError, "suffix"),
+        ({"best_of": 2}, openai.BadRequestError, "best_of"),
+        ({"logit_bias": {"5": 100}}, openai.BadRequestError, "logit_bias"),
+        ({"stop": ["€"] * 9}, openai.BadRequestError, "at most 8"),
         ({"extra_body": {"seprog": {"threshold": 2}}}, openai.BadRequestError, "threshold"),
     ],
 )
@@ -160,6 +164,36 @@ def test_errors_are_the_clients_own(
         ai.completions.create(**{"model": "atlas", "prompt": QUESTION, **fields})  # type: ignore[call-overload]
     assert isinstance(caught.value.body, dict)
     assert set(caught.value.body) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": [{"type": "function", "function": {"name": "look"}}]},
+        {"tool_choice": "required"},
+        {"functions": [{"name": "look"}]},
+        {"response_format": {"type": "json_object"}},
+        {"logit_bias": {"5": 100}},
+    ],
+)
+def test_what_is_not_supported_is_refused(client: TestClient, fields: dict[str, object]) -> None:
+    body = {"model": "atlas", "messages": TURN, **fields}
+    refused = client.post("/v1/chat/completions", json=body)
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"].split(".")[0] in fields
+    assert refused.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_null_stands_for_what_is_not_given(client: TestClient) -> None:
+    spoken = ("n", "temperature", "top_p", "stream", "max_tokens", "stop", "tools", "seprog")
+    body = {"model": "atlas", "messages": TURN, "response_format": {"type": "text"}}
+    nulls = {**dict.fromkeys(spoken), "presence_penalty": None, "stream_options": None}
+    plain = client.post("/v1/chat/completions", json=body)
+    said = client.post("/v1/chat/completions", json={**body, **nulls})
+    assert (plain.status_code, said.status_code) == (200, 200)
+    assert said.json()["choices"] == plain.json()["choices"]
+    assert text(client, QUESTION, echo=None, best_of=None, logprobs=None) == text(client, QUESTION)
+    assert client.post("/v1/completions", json={"model": None}).status_code == 400
 
 
 def test_a_chat_model_is_asked_in_its_template(make_editor: Callable[..., Editor]) -> None:
