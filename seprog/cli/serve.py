@@ -44,10 +44,11 @@ def serve(
         ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Settings as TOML; see --print-config.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Settings as TOML; --print-config shows their names."),
     ] = None,
     print_config: Annotated[
-        bool, typer.Option("--print-config", help="Print all settings and stop.")
+        bool, typer.Option("--print-config", help="Print all settings, as JSON, and stop.")
     ] = False,
     generator: options.Generator = None,
     gate: options.Gate = None,

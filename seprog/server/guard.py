@@ -9,8 +9,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from seprog.server.errors import Refused, body_of
-
-OWN = ("127.0.0.1", "localhost", "::1")
+from seprog.server.settings import is_loopback
 
 
 class OwnOnly:
@@ -49,6 +48,6 @@ class OwnOnly:
 
 def _is_own(address: str) -> bool:
     try:
-        return urlsplit(address).hostname in OWN
+        return is_loopback(urlsplit(address).hostname or "")
     except ValueError:
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 import uvicorn
 
@@ -21,7 +22,7 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then what has begun is ended first.
 
     Raises:
-        InputError: Keys are asked for, and there is none.
+        InputError: Keys are asked for, and there is none; or the address cannot be listened on.
         MemoryFileError: The memory cannot be opened.
     """
     for cache in SHAPES_KEPT:
@@ -45,7 +46,8 @@ def run(settings: Settings) -> None:
         server_header=False,
     )
     server = uvicorn.Server(config)
-    server.run()
+    with suppress(SystemExit):  # how it ends where it cannot listen
+        server.run()
     if not server.started:
         raise InputError(
             f"{settings.host}:{settings.port} cannot be listened on",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,19 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
 from seprog.errors import InputError
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is one that only this machine can reach."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Settings(BaseSettings):
@@ -55,15 +65,12 @@ class Settings(BaseSettings):
     @property
     def name(self) -> str:
         """What clients call the model."""
-        return Path(self.model).name if self.model else "atlas"
+        return Path(os.path.abspath(self.model)).name if self.model else "atlas"
 
     @property
     def loopback(self) -> bool:
         """Whether only this machine can reach the server."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
     def checked(self) -> Settings:
         """The same settings, if they can be served.
@@ -88,7 +95,7 @@ class Settings(BaseSettings):
             **flags: Fields; those that are ``None`` were not given.
 
         Raises:
-            InputError: The file cannot be read, or a value does not fit.
+            InputError: The file or the environment cannot be read, or a value does not fit.
         """
         if file is not None and not file.is_file():
             raise InputError(f"There is no file {file}", "a TOML file", "Check the path")
@@ -118,6 +125,12 @@ class Settings(BaseSettings):
                 f"The setting {name} is {first.get('input')!r} ({first['msg']})",
                 "a value that fits",
                 "See seprog serve --help",
+            ) from error
+        except SettingsError as error:
+            raise InputError(
+                f"The environment cannot be read ({error})",
+                "lists as JSON",
+                """Write them as in: SEPROG_CORS_ORIGINS='["https://example.org"]'""",
             ) from error
         except ValueError as error:  # TOML that is none
             raise InputError(f"{file} cannot be read ({error})", "TOML", "Mend the file") from error

@@ -37,6 +37,16 @@ def test_the_command_refuses_a_device_that_is_not_there(bare: Run, tmp_path: Pat
     assert "The device 'nowhere' cannot be used" in out.stderr
 
 
+def test_the_command_refuses_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        opened.listen()
+        with process(tmp_path / "edits.db", opened.getsockname()[1]) as server:
+            assert server.wait(300) == 2
+    last = (tmp_path / "log.jsonl").read_text().splitlines()[-1]
+    assert last.startswith("Error: ") and "cannot be listened on" in last
+
+
 def test_keys_are_made_listed_and_revoked(bare: Run, tmp_path: Path) -> None:
     where = ["--memory", str(tmp_path / "edits.db")]
     made = bare("keys", "add", "ada", "--role", "admin", "--namespace", "news", *where)

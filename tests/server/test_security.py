@@ -195,7 +195,8 @@ def test_without_keys_no_page_from_elsewhere_may_ask(client: TestClient) -> None
         assert refused.status_code == 403, headers
         assert refused.json()["error"]["code"] == "foreign_page"
     assert client.get("/v1/edits").json()["data"] == []
-    for headers in ({}, {"Origin": "http://localhost:8000"}, {"Host": "127.0.0.1:8000"}):
+    own = ({"Origin": "http://localhost:8000"}, {"Host": "127.0.0.1:8000"}, {"Host": "127.0.0.2"})
+    for headers in ({}, *own, {"Host": "[::1]:8000"}):
         assert client.post("/v1/edits/import", content=lines, headers=headers).status_code == 200
 
 

@@ -24,6 +24,23 @@ def test_flags_go_before_environment_before_file(
     assert Settings.load().port == 3
 
 
+def test_lists_in_the_environment_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEPROG_CORS_ORIGINS", '["https://a.b"]')
+    assert Settings.load().cors_origins == ("https://a.b",)
+    monkeypatch.setenv("SEPROG_CORS_ORIGINS", "https://a.b")
+    with pytest.raises(InputError, match=r"cors_origins.*JSON"):
+        Settings.load()
+
+
+def test_a_model_is_called_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "mine" / "inner"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    names = {model: Settings.load(model=model).name for model in (".", "..", "org/theirs", "./a/")}
+    assert names == {".": "inner", "..": "mine", "org/theirs": "theirs", "./a/": "a"}
+    assert Settings.load().name == "atlas"
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
