@@ -91,7 +91,7 @@ def exam(
         Path | None,
         typer.Option(metavar="FILE", help="Write the result here; - prints it, without a table."),
     ] = None,
-    model: options.Model = None,
+    model: options.OnlyModel = None,
 ) -> None:
     """Ask the base model, without any edit, what it knows and how well it reads."""
     import json as encoder

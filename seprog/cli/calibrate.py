@@ -43,7 +43,7 @@ def calibrate(
     if not 0 < rate < 1:
         raise InputError(f"--rate is {rate}", "a number between 0 and 1", "Try --rate 0.01")
     texts = common.read_lines(queries) if queries else []
-    path = common.memory_path(memory, create=False)
+    path = common.memory_path(memory or common.DEFAULT_MEMORY, create=False)
     editor = common.open_editor(path, model, generator, gate, namespace, device)
     before = editor.calibration(namespace).threshold
     with common.waiting("Asking"):

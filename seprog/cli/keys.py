@@ -10,7 +10,7 @@ import typer
 from seprog.cli import common, options
 from seprog.cli.output import console, example, print_json, print_table, when
 
-app = typer.Typer(help="API keys of the server: make, list, revoke.", no_args_is_help=True)
+app = typer.Typer(help="API keys of the server: make, list, revoke.")
 
 ADD_EXAMPLE = example(
     "seprog keys add ada --role admin --memory edits.db",

@@ -35,6 +35,15 @@ Model = Annotated[
         show_default="Atlas, the model that ships with seprog",
     ),
 ]
+OnlyModel = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SEPROG_MODEL",
+        metavar="MODEL",
+        help="The base model: a folder or a Hub id.",
+        show_default="Atlas, the model that ships with seprog",
+    ),
+]
 Generator = Annotated[
     Path | None,
     typer.Option(

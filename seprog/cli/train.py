@@ -44,7 +44,7 @@ def wrote(out: Path, use: str) -> None:
 @app.command("generator", epilog=example("seprog train generator --model ./my-model --out ./gen"))
 def generator(
     out: Out,
-    model: options.Model = None,
+    model: options.OnlyModel = None,
     data: Annotated[
         Path | None,
         typer.Option(

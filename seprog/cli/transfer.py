@@ -88,6 +88,8 @@ def _write(memory: Memory, output: Path, namespace: str | None, history: bool) -
         raise InputError(
             f"--output names the memory itself ({output})", "another file", "Choose another name"
         )
+    if output.is_dir():
+        raise InputError(f"--output names the folder {output}", "a file", "Add a file's name")
     part = output.with_name(f"{output.name}.part")
     count = 0
     try:

@@ -148,6 +148,7 @@ def test_explain(run: Run, parts: Parts) -> None:
 
 
 def test_calibrate(run: Run, parts: Parts) -> None:
+    assert "There is no memory" in run("calibrate", code=3).stderr  # it could not be kept
     say(parts.gate, 1.0, -3.0)
     run("edit", SYDNEY)
     assert "at least 99" in run("calibrate", code=2).stderr

@@ -103,7 +103,8 @@ def test_without_a_command_it_helps(bare: Run) -> None:
 
 
 def test_usage_errors_are_one_line(bare: Run) -> None:
-    for args in (["nope"], ["edit", "--foo"], ["show"], ["train"], ["list", "--limit", "x"]):
+    groups = (["train"], ["keys"])
+    for args in (["nope"], ["edit", "--foo"], ["show"], *groups, ["list", "--limit", "x"]):
         result = bare(*args, code=2)
         assert len(result.stderr.splitlines()) == 1
         assert "Try: seprog" in result.stderr

@@ -130,6 +130,7 @@ def test_import_with_bad_rows(bare: Run) -> None:
 def test_export_never_harms_a_file(bare: Run, edits: list[Edit]) -> None:
     assert "memory itself" in bare("export", "--output", "seprog.db", code=2).stderr
     bare("export", "--output", "no/such/folder", code=2)
+    assert "folder" in bare("export", "--output", ".", code=2).stderr
     assert sorted(p.name for p in Path().iterdir() if "part" in p.name) == []
     assert len(bare("list").stdout.splitlines()) == 3
 
