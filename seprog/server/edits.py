@@ -206,7 +206,7 @@ def restore(
         _unchanged(service, edit, if_match)
         if edit.active:
             raise _conflict(f"Edit {id} is in force", "an edit out of force")
-        edit = service.memory.restore(id, caller.key.name, body.reason if body else None)
+        edit = service.editor.restore(id, caller.key.name, body.reason if body else None)
     return _shown(service, edit, response)
 
 

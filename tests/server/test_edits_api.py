@@ -32,6 +32,14 @@ def test_an_edit_is_in_force_when_it_is_acknowledged_and_gone_when_taken_back(
     assert client.get("/v1/history").json()["data"] == events
 
 
+def test_what_is_restored_takes_the_place_of_its_rival(client: TestClient) -> None:
+    old = write(client, CAPITAL)
+    client.delete(f"/v1/edits/{old['id']}")
+    new = write(client, "The capital of Australia is Perth.")
+    assert client.post(f"/v1/edits/{old['id']}/restore").json()["active"] is True
+    assert client.get(f"/v1/edits/{new['id']}").json()["active"] is False
+
+
 def test_the_three_forms_and_what_is_none(client: TestClient) -> None:
     for body in (
         {"statement": CAPITAL},
