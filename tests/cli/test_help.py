@@ -108,6 +108,7 @@ def test_usage_errors_are_one_line(bare: Run) -> None:
         result = bare(*args, code=2)
         assert len(result.stderr.splitlines()) == 1
         assert "Try: seprog" in result.stderr
+        assert "Error: ." not in result.stderr
 
 
 def test_help_loads_no_heavy_package() -> None:
