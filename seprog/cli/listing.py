@@ -33,7 +33,7 @@ def list_edits(
         if search is None:
             found = opened.list(namespace, active, limit + 1, offset)
         else:
-            found = opened.search(search, namespace, offset + limit + 1, active)[offset:]
+            found = opened.search(search, namespace, limit + 1, active, offset)
     edits, more = found[:limit], len(found) > limit
     if json:
         print_json([asdict(edit) for edit in edits])

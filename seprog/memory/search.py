@@ -41,24 +41,33 @@ def search(
     condition, values = matching(namespace=namespace, active=active)
     whole = " ".join(f'"{word}"' for word in words)  # no word holds a quotation mark
     starts = " ".join(f'"{word}"*' for word in words)
-    found = connection.execute(
-        "SELECT edits.* FROM edits_text JOIN edits ON seq = edits_text.rowid "
-        f"WHERE edits_text MATCH ? AND {condition} "
-        "ORDER BY edits_text.rank, seq DESC LIMIT ? OFFSET ?",
-        # so that whole words rank higher
-        (f"({whole}) OR ({starts})", *values, limit, offset),
-    ).fetchall()
-    if found or offset:
+
+    def having_words(limit: int, offset: int) -> list[sqlite3.Row]:
+        return connection.execute(
+            "SELECT edits.* FROM edits_text JOIN edits ON seq = edits_text.rowid "
+            f"WHERE edits_text MATCH ? AND {condition} "
+            "ORDER BY edits_text.rank, seq DESC LIMIT ? OFFSET ?",
+            # so that whole words rank higher
+            (f"({whole}) OR ({starts})", *values, limit, offset),
+        ).fetchall()
+
+    found = having_words(limit, offset)
+    if found or (offset and having_words(1, 0)):
         return edits_from(found)
-    return edits_from(_containing(connection, text.strip(), condition, values, limit))
+    return edits_from(_containing(connection, text.strip(), condition, values, limit, offset))
 
 
 def _containing(
-    connection: sqlite3.Connection, text: str, condition: str, values: list[object], limit: int
+    connection: sqlite3.Connection,
+    text: str,
+    condition: str,
+    values: list[object],
+    limit: int,
+    offset: int,
 ) -> list[sqlite3.Row]:
     escaped = re.sub(r"([\\%_])", r"\\\1", text)
     return connection.execute(
         f"SELECT * FROM edits WHERE statement LIKE ? ESCAPE '\\' AND {condition} "
-        "ORDER BY seq DESC LIMIT ?",
-        (f"%{escaped}%", *values, limit),
+        "ORDER BY seq DESC LIMIT ? OFFSET ?",
+        (f"%{escaped}%", *values, limit, offset),
     ).fetchall()

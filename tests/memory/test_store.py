@@ -258,6 +258,8 @@ def test_search_goes_on_where_it_stopped(memory):
     assert len(whole) == 5
     pages = [ids(memory.search("Bob", limit=2, offset=n)) for n in (0, 2, 4, 6)]
     assert [id for page in pages for id in page] == whole
+    pages = [ids(memory.search("ing of plac", limit=2, offset=n)) for n in (0, 2, 4, 6)]
+    assert sorted(id for page in pages for id in page) == sorted(whole)
 
 
 def test_search_without_spaces_between_words(memory):

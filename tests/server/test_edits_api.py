@@ -210,7 +210,7 @@ def test_on_a_full_disk_nothing_is_lost_and_questions_are_answered(client: TestC
     connection.execute(f"PRAGMA max_page_count = {used}")
     statuses = []
     for i in range(200):
-        body = {"statement": f"The king of place {i} is {'Bob ' * 100}."}
+        body = {"statement": f"The king of place {i} is {'Bob ' * 50}."}
         refused = client.post("/v1/edits", json=body)
         statuses.append(refused.status_code)
         if refused.status_code != 201:

@@ -95,7 +95,7 @@ def test_secrets_are_not_in_the_file(tmp_path: Path) -> None:
         assert ring.find(token) is not None
         assert ring.find(token[:-1]) is None
         assert ring.find(token.replace("-", "_")) is None
-    secret = token.rsplit("-", 1)[-1]
+    secret = token.removeprefix("sk-seprog-").split("-", 1)[1]
     files = b"".join(p.read_bytes() for p in tmp_path.iterdir())
     assert secret.encode() not in files
     assert sqlite3.connect(tmp_path / "edits.db").execute("SELECT * FROM meta").fetchall()
