@@ -97,7 +97,7 @@ def peers(
     """Edit by other methods (fine-tuning, ROME, MEMIT, GRACE, SERAC ...), and ask.
 
     On the very edits and questions of seprog eval with the data set's name. Its base model is
-    taught if it is not in the folder that --work names.
+    taught if it is not in the data set's folder in the one that --work names.
     """
     sizes = _sizes(edits) if edits else []
     import torch
@@ -109,7 +109,7 @@ def peers(
 
     require_known(methods or (), PEERS)  # before a base model is taught
     torch.set_num_threads(threads)
-    shop = workshop_on(dataset, data, work, threads, bf16)
+    shop = workshop_on(dataset, data, work / dataset, threads, bf16)
     names = methods or [name for name, peer in PEERS.items() if peer.method.fits(shop.lm)]
     out, show = common.file_of(json), sys.stderr.isatty()
     result = evaluate(shop, sizes, names, seed, out, answers, show)

@@ -132,5 +132,6 @@ def add_command(app: typer.Typer, name: str, data_set: DataSet) -> None:
             tuple(range(seeds)), tuple(methods or ()), tuple(edits or ()), threads, bf16
         )
         out = common.file_of(json)
-        result = evaluate(task, name, work, config, out, answers, sys.stderr.isatty())
+        show = sys.stderr.isatty()
+        result = evaluate(task, name, work / name, config, out, answers, show)
         print_result(result, lambda r: table(r, data_set.title), json)

@@ -103,7 +103,7 @@ def test_eval_leapofthought(bare: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     task, dataset, work, config, out, answers, progress = calls[0]
     assert dataset == "leapofthought"
     assert len(task.train) > 40 and len(task.test) == 24
-    assert (work, out, answers, progress) == (Path("w"), None, None, False)
+    assert (work, out, answers, progress) == (Path("w/leapofthought"), None, None, False)
     assert config.seeds == (0, 1) and not task.how.bf16 and not config.gate.bf16
     bare("eval", "leapofthought", code=2)
     bare("eval", "leapofthought", "--data", "nowhere", "--work", "w", code=2)
@@ -238,7 +238,7 @@ def test_peers_are_those_that_fit_the_base_model(
     told = {"config": {"dataset": "fever", "methods": []}, "results": []}
     monkeypatch.setattr(peers, "evaluate", lambda *a: calls.append(a) or told)
     bare("eval", "peers", "--dataset", "fever", "--data", "d", "--json", "-")
-    assert calls[0][:2] == ("fever", Path("d"))
+    assert calls[0][:3] == ("fever", Path("d"), Path("peers/fever"))
     assert calls[1][1:3] == ([], ["none", "ft", "ft_l", "lora", "grace", "serac"])
     found = bare("eval", "peers", "--method", "magic", code=2)
     assert "magic" in found.stderr and len(calls) == 2, "before a base model is taught"
