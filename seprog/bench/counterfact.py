@@ -2,20 +2,20 @@
 
 The base model is trained from nothing on what is true: the records' prompts and their neighbours'.
 Test records are edited; it has read their own prompts only, never their paraphrases. Generators and
-gates learn from other records, on other subjects.
+gates learn from other records, on other subjects, without the neighbours that the test part asks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from seprog.bench.facts import CausalFactEditing, FactParts, fact_of, shared_out
 from seprog.data.cases import Case, load_cases
 from seprog.errors import InputError
 from seprog.training.causal import CausalTraining
-from seprog.training.facts import Fact
+from seprog.training.facts import Fact, mentions
 
 PARTS = ("test", "far", "calibration", "train")
 """In the order in which they are filled, from the full records on."""
@@ -67,14 +67,17 @@ class CounterFact(CausalFactEditing):
         parts = shared_out(_cases(folder), {name: getattr(self.config, name) for name in PARTS})
         test, far, dev, train = ([self._fact(c) for c in parts[name]] for name in PARTS)
         targets = {c.edits[0].prompt: c.edits[0].target for name in PARTS for c in parts[name]}
+        taught = FactParts(train, dev, test, far, targets)
+        known = [*train, *taught.once()]
+        train, dev = _unasked(train, test, far), _unasked(dev, test, far)
         near_of = {f.prompts[0]: f.near for f in (*test, *dev)}
-        facts = FactParts(train, dev, test, far, targets, near_of)
         super().__init__(
-            facts,
-            [*train, *facts.once()],
+            replace(taught, train=train, dev=dev, near=near_of),
+            known,
             self.config.sizes,
             self.config.few,
             self.config.open_book,
+            read=known,
         )
 
     def _fact(self, case: Case) -> Fact:
@@ -88,6 +91,24 @@ class CounterFact(CausalFactEditing):
             "records": [(f.prompts[0], f.answer) for f in self.parts.test],
             "neighbours": [(p, f.answer) for f in self.parts.test for p in f.near],
         }
+
+
+def _unasked(facts: Sequence[Fact], test: Sequence[Fact], far: Sequence[Fact]) -> list[Fact]:
+    """Facts without neighbours that the test part asks too, or that name what it edits.
+
+    Facts that are such neighbours themselves are left out: records share their neighbours.
+    """
+    asked = {p for f in (*test, *far) for p in (*f.prompts, *f.near)}
+    subjects = {f.subject for f in test}
+
+    def unasked(prompt: str) -> bool:
+        return prompt not in asked and not mentions(prompt, subjects)
+
+    return [
+        replace(f, near=tuple(filter(unasked, f.near)))
+        for f in facts
+        if asked.isdisjoint(f.prompts)
+    ]
 
 
 def _cases(folder: Path) -> list[Case]:

@@ -118,6 +118,7 @@ class FactEditing(ABC):
         sizes: Edits at a time; 0 means all.
         few: Facts that are edited where there are fewer edits at a time than this.
         open_book: Share of the base model's documents that are to be read.
+        read: Facts that these are about; ``None``: those of the parts.
     """
 
     def __init__(
@@ -127,8 +128,10 @@ class FactEditing(ABC):
         sizes: Sequence[int],
         few: int,
         open_book: float,
+        read: Sequence[Fact] | None = None,
     ) -> None:
         self.parts, self.known, self.open_book = parts, known, open_book
+        self.read = list(dict.fromkeys(read or [*parts.train, *parts.once()]))
         self.sizes, self.few = sizes, few
 
     @abstractmethod
@@ -145,9 +148,8 @@ class FactEditing(ABC):
 
     def corpus(self, seed: int) -> FactCorpus:
         """What the base model reads; nothing that it reads gives a fact the answer of its edit."""
-        read = list(dict.fromkeys([*self.parts.train, *self.parts.once()]))
         never = {prompt: (target,) for prompt, target in self.parts.targets.items()}
-        return FactCorpus(self.known, read, random.Random(seed), self.open_book, never)
+        return FactCorpus(self.known, self.read, random.Random(seed), self.open_book, never)
 
     def models(self, work: Path) -> Models:
         """The base model; it has no reading twin, for it was taught to read itself."""

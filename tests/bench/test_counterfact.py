@@ -16,7 +16,7 @@ from seprog.bench.trials import Task, TrialBench, evaluate, written
 from seprog.errors import InputError
 from seprog.memory import make_edit
 from seprog.training.causal import CausalTraining
-from tests.data.records import write
+from tests.data.records import NAMES, write
 
 CONFIG = CounterFactBench(
     train=6,
@@ -51,6 +51,30 @@ def test_parts_share_no_subject(task: CounterFact) -> None:
     assert list(map(len, subjects)) == [8, 2, 4, 6] and len(set.union(*subjects)) == 20
     assert all(len(f.prompts) == 3 and len(f.near) == 2 for f in parts.test)
     assert all(len(f.prompts) == 2 and len(f.near) == 1 for f in parts.train)
+
+
+def test_what_the_test_part_asks_is_taught_but_not_learnt_from(tmp_path: Path) -> None:
+    folder = write(tmp_path / "data")
+    rows = [json.loads(line) for line in (folder / "flat.jsonl").read_text().splitlines()]
+    shared = ("Uncle 0 speaks", f"{NAMES[0]}, a native of", f"The mother tongue of {NAMES[8]} is")
+    for row, prompt in zip(rows[-3:], shared, strict=True):
+        row["locality_prompt"] = prompt  # of a test record, of its subject, of a far one
+    (folder / "flat.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    full = json.loads((folder / "counterfact.json").read_text())
+    full[0]["neighborhood_prompts"][0] = f"The mother tongue of {NAMES[10]} is"
+    (folder / "counterfact.json").write_text(json.dumps(full))
+    task = CounterFact(folder, CONFIG)
+    parts = task.parts
+    asked = {p for f in (*parts.test, *parts.far) for p in (*f.prompts, *f.near)}
+    learnt = [*parts.train, *parts.dev]
+    assert not asked & {p for f in learnt for p in (*f.prompts, *f.near)}
+    assert sum(not f.near for f in parts.train) == 3
+    assert NAMES[10] not in {f.subject for f in learnt}, "a neighbour of a test record itself"
+    taught = {prompt for prompt, _ in task.corpus(0).closed}
+    assert {f"The mother tongue of {NAMES[10]} is", *shared} <= taught
+    assert NAMES[10] in {f.subject for f in task.corpus(0).read}
+    near = [q.text for q in task.calibration(random.Random(0)).questions if q.kind == "near_miss"]
+    assert not asked & set(near)
 
 
 def test_of_records_that_contradict_each_other_the_first_is_kept(tmp_path: Path) -> None:

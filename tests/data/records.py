@@ -22,7 +22,7 @@ def write(folder: Path) -> Path:
                 "target_new": {"str": new},
                 "target_true": {"str": truth},
             }
-            near = [f"The mother tongue of {NAMES[(i + 3) % 20]} is", f"Uncle {i} speaks"]
+            near = [f"The mother tongue of {NAMES[(i + 3) % 10]} is", f"Uncle {i} speaks"]
             full.append(
                 {
                     "case_id": i,
