@@ -194,15 +194,12 @@ class FactEditing(ABC):
         rng: random.Random,
     ) -> Iterator[Trial]:
         parts, subjects = self.parts, {f.subject for f in facts}
-        near = dict.fromkeys(p for f in facts for p in parts.near.get(f.prompts[0], ()))
         edited = {p for f in facts for p in f.prompts}
-        aside = dict.fromkeys(p for f in facts for p, _ in f.aside)
-        others = [
-            *(Question("near_miss", p) for p in near if not mentions(p, subjects)),
-            *(Question("near_miss", p) for p in aside if p not in edited),
-            *(Question("far", f.prompts[0]) for f in far if not mentions(f.prompts[0], subjects)),
-        ]
+        near = {p for f in facts for p in parts.near.get(f.prompts[0], ())}
+        named = {p for p in near if mentions(p, subjects)}
+        others = [f.prompts[0] for f in far if not mentions(f.prompts[0], subjects)]
         about: dict[EditTexts, list[Question]] = {}
+        beside: dict[EditTexts, list[Question]] = {}
         for fact in facts:
             rewrite, *rephrased = fact.prompts
             target = parts.targets[rewrite]
@@ -215,7 +212,11 @@ class FactEditing(ABC):
                 Question("entailed", q, answer, told, accepted=tuple(more))
                 for q, (answer, *more) in follows
             ]
-        yield from spread(protocol, size, about, others, rng)
+            stay = [p for p in parts.near.get(rewrite, ()) if p not in named]
+            stay += [p for p, _ in fact.aside if p not in edited]
+            beside[told] = [Question("near_miss", p) for p in dict.fromkeys(stay)]
+        away = [Question("far", p) for p in others]
+        yield from spread(protocol, size, about, beside, away, rng)
 
 
 class CausalFactEditing(FactEditing):

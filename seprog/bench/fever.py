@@ -8,12 +8,12 @@ that it excludes (FEVER Symmetric).
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from seprog.bench.classifiers import classifiers
 from seprog.bench.trials import BaseSays, EditTexts, Models, Part, Question, Trial, spread
-from seprog.data.fever import Claim, load_fever
+from seprog.data.fever import Claim, Pair, load_fever
 from seprog.training.claims import claim_examples, claim_scopes, texts
 from seprog.training.classifier import ClassifierTraining, Labelled, label
 from seprog.training.scopes import Scopes
@@ -71,13 +71,15 @@ class FactChecking:
         part = self.parts["calibration"]
         chosen, rest = _half(part.claims, rng)
         about = self._about(chosen, [label(c.holds) for c in chosen])
+        edited = _places(about, chosen)
         for pair in part.pairs:
             about[(pair.wrong,)] = [
                 Question("entailed", pair.right, label(False), (pair.wrong,)),
             ]
+            edited[(pair.wrong,)] = (pair.page, pair.line)
         said = {pair.right for pair in part.pairs} | {pair.wrong for pair in part.pairs}
-        outside = self._outside(rest, chosen, said)
-        [trial] = spread("calibration", 0, about, outside, rng)
+        near, far = _outside(rest, edited, said)
+        [trial] = spread("calibration", 0, about, near, far, rng)
         return trial
 
     def trials(self, seed: int, base_says: BaseSays) -> Iterator[Trial]:
@@ -86,11 +88,11 @@ class FactChecking:
         part = self.parts["test"]
         chosen, rest = _half(part.claims, rng)
         paired = {text for pair in part.pairs for text in (pair.wrong, pair.right)}
-        outside = self._outside(rest, chosen, paired)[: self.outside]
         chosen = [c for c in chosen if c.text not in paired][: self.edits]
         flips = self._about(chosen, base_says([c.text for c in chosen]))
+        near, far = _outside(rest, _places(flips, chosen), paired, self.outside)
         for size in self.sizes:
-            yield from spread("flip", size, flips, outside, rng)
+            yield from spread("flip", size, flips, near, far, rng)
         excluding: dict[EditTexts, list[Question]] = {
             (pair.wrong,): [
                 Question("rewrite", pair.wrong, label(True), (pair.wrong,)),
@@ -98,8 +100,9 @@ class FactChecking:
             ]
             for pair in part.pairs
         }
+        near, far = _outside(rest, _places(excluding, part.pairs), paired, self.outside)
         for size in self.sizes:
-            yield from spread("exclude", size, excluding, outside, rng)
+            yield from spread("exclude", size, excluding, near, far, rng)
 
     @staticmethod
     def _about(claims: Sequence[Claim], labels: Sequence[str]) -> dict[EditTexts, list[Question]]:
@@ -111,18 +114,37 @@ class FactChecking:
             about[told] = [Question("rewrite", claim.text, label(holds), told)]
         return about
 
-    @staticmethod
-    def _outside(
-        claims: Sequence[Claim], edited: Sequence[Claim], said: set[str]
-    ) -> list[Question]:
-        """Claims on which no edit bears: near misses if their page has edits, else far."""
-        pages = {c.page for c in edited}
-        lines = {(c.page, c.line) for c in edited}
-        return [
-            Question("near_miss" if c.page in pages else "far", c.text)
-            for c in claims
-            if (c.page, c.line) not in lines and c.text not in said
-        ]
+
+Place = tuple[str, int | None]
+"""A page and a sentence of it; ``None`` where that is not known."""
+
+
+def _places(edits: Iterable[EditTexts], of: Iterable[Claim | Pair]) -> dict[EditTexts, Place]:
+    """Where it stands what each edit is about."""
+    return {edit: (x.page, x.line) for edit, x in zip(edits, of, strict=True)}
+
+
+def _outside(
+    claims: Sequence[Claim],
+    edited: Mapping[EditTexts, Place],
+    said: set[str],
+    most: int | None = None,
+) -> tuple[dict[EditTexts, list[Question]], list[Question]]:
+    """Claims on which no edit bears: those near each edit, for they are on its page, and the rest.
+
+    Those on an edit's own sentence are left out, and where that is not known, all of its page.
+    """
+    taken = set(edited.values())
+    free = [c for c in claims if taken.isdisjoint([(c.page, c.line), (c.page, None)])]
+    near: dict[EditTexts, list[Question]] = {edit: [] for edit in edited}
+    far: list[Question] = []
+    for claim in [c for c in free if c.text not in said][:most]:
+        beside = [edit for edit, (page, _) in edited.items() if page == claim.page]
+        for edit in beside:
+            near[edit].append(Question("near_miss", claim.text))
+        if not beside:
+            far.append(Question("far", claim.text))
+    return near, far
 
 
 def _half(claims: Sequence[Claim], rng: random.Random) -> tuple[list[Claim], list[Claim]]:

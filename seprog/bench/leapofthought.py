@@ -73,7 +73,7 @@ class LeapOfThought:
             *rng.sample(premises, len(premises) // 2),
             *rng.sample(rules, len(rules) // 2),
         ]
-        questions = self._unrelated(self.dev, told)
+        questions = [q for of_class in self._unrelated(self.dev, told).values() for q in of_class]
         questions += [
             Question("far", t) for t in rng.sample(self.dev_far, min(400, len(self.dev_far)))
         ]
@@ -95,44 +95,49 @@ class LeapOfThought:
         for protocol in ("property", "both"):
             about: dict[EditTexts, list[Question]] = defaultdict(list)
             told: set[Property] = set()
+            of_class: dict[EditTexts, str] = {}
             for leap in self.test:
                 if leap.premise in chosen and leap.premise is not None and leap.rule is not None:
                     edits = [leap.premise] if protocol == "property" else [leap.premise, leap.rule]
                     told |= set(edits)
-                    _ask(about, leap, edits)
-            others = self._unrelated(self.test, list(told)) + far
+                    of_class[_ask(about, leap, edits)] = leap.premise.subject
+            unrelated = self._unrelated(self.test, list(told))
+            near = {edit: unrelated.get(kind, []) for edit, kind in of_class.items()}
             for size in self.sizes if protocol == "property" else (0,):
-                yield from spread(protocol, size, about, others, rng)
+                yield from spread(protocol, size, about, near, far, rng)
         about = defaultdict(list)
         for leap in self.test:
             if leap.rule is not None:
                 _ask(about, leap, [leap.rule])
-        yield from spread("rule", 0, about, far, rng)
+        yield from spread("rule", 0, about, {}, far, rng)
         claims = list(about)  # a rule that holds is its own claim
         believed = base_says([claim for (claim,) in claims])
         wrong = {c: about[c] for c, b in zip(claims, believed, strict=True) if b == label(False)}
         for size in self.sizes:
-            yield from spread("slag", size, wrong, far, rng)
+            yield from spread("slag", size, wrong, {}, far, rng)
 
     @staticmethod
-    def _unrelated(leaps: Sequence[Leap], told: Sequence[Property]) -> list[Question]:
-        """Statements about the same classes on which no edit bears."""
-        edits = set(told)
-        return [
-            Question("near_miss", x.phrase)
-            for x in leaps
-            if x.rule not in edits and all(bears(p, x) is False for p in edits)
-        ]
+    def _unrelated(leaps: Sequence[Leap], told: Sequence[Property]) -> dict[str, list[Question]]:
+        """By class, statements on which no edit bears."""
+        edits, found = set(told), defaultdict(list)
+        for x in leaps:
+            free = x.rule not in edits and all(bears(p, x) is False for p in edits)
+            if free and x.premise is not None:
+                found[x.premise.subject].append(Question("near_miss", x.phrase))
+        return found
 
 
 def _rules(leaps: Sequence[Leap]) -> list[Property]:
     return list(dict.fromkeys(x.rule for x in leaps if x.rule is not None))
 
 
-def _ask(about: dict[EditTexts, list[Question]], leap: Leap, edits: Sequence[Property]) -> None:
+def _ask(
+    about: dict[EditTexts, list[Question]], leap: Leap, edits: Sequence[Property]
+) -> EditTexts:
     """Note the statement under its edits and, once, the first edit's own claim."""
     needed = tuple(p.statement for p in edits)
     own = Question("rewrite", edits[0].claim, label(edits[0].holds), needed[:1])
     if own not in about[needed]:
         about[needed].append(own)
     about[needed].append(Question("entailed", leap.phrase, label(leap.answer), needed))
+    return needed

@@ -432,8 +432,9 @@ def _forced(reading: Callable[[], _Read], questions: Sequence[Question]) -> list
 def spread(
     protocol: str,
     size: int,
-    about: dict[EditTexts, list[Question]],
-    others: Sequence[Question],
+    about: Mapping[EditTexts, Sequence[Question]],
+    near: Mapping[EditTexts, Sequence[Question]],
+    far: Sequence[Question],
     rng: random.Random,
 ) -> Iterator[Trial]:
     """Trials of so many edits each, until every edit has been in one.
@@ -442,12 +443,29 @@ def spread(
         protocol: What is tried.
         size: Edits at a time; 0 means all of them.
         about: Per edit, the questions in its scope.
-        others: Questions out of scope, shared out evenly.
+        near: Per edit, questions near it that no edit bears on. Each is asked once, where one of
+            the edits that it is near to is in force.
+        far: Questions that are near no edit, shared out evenly.
         rng: Source of the order.
     """
     edits = rng.sample(list(about), len(about))
+    beside = _once(near)
     step = size or len(edits)
     memories = [edits[i : i + step] for i in range(0, len(edits), max(1, step))]
     for i, memory in enumerate(memories):
-        inside = [question for edit in memory for question in about[edit]]
-        yield Trial(protocol, size or len(edits), memory, inside + list(others[i :: len(memories)]))
+        questions = [question for edit in memory for question in about[edit]]
+        questions += [question for edit in memory for question in beside.get(edit, ())]
+        questions += far[i :: len(memories)]
+        yield Trial(protocol, size or len(edits), memory, questions)
+
+
+def _once(near: Mapping[EditTexts, Sequence[Question]]) -> dict[EditTexts, list[Question]]:
+    """Each question with one edit only, of those that it stands with the one that has fewest."""
+    homes: dict[Question, list[EditTexts]] = defaultdict(list)
+    for edit, questions in near.items():
+        for question in questions:
+            homes[question].append(edit)
+    found: dict[EditTexts, list[Question]] = {edit: [] for edit in near}
+    for question, edits in homes.items():
+        found[min(edits, key=lambda edit: len(found[edit]))].append(question)
+    return found

@@ -10,7 +10,7 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,10 +51,14 @@ class Pair:
     Args:
         wrong: Refuted.
         right: Supported by the evidence that refutes the other.
+        page: What they are about; empty where that is not known.
+        line: The sentence of the page; ``None`` where neither is a claim of FEVER's.
     """
 
     wrong: str
     right: str
+    page: str = ""
+    line: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def load_fever(folder: Path) -> dict[Part, Fever]:
     for name in ("symmetric_v0.1_full", "symmetric_v0.2_dev", "symmetric_v0.2_test"):
         if (path := _find(folder, name)) is not None:
             sided += read_rows(path, _sided, form)
-    pages = {claim.text: claim.page for claim in claims}
+    known = {claim.text: claim for claim in claims}
     part_of = _parts(sorted({c.page for c in claims}))
     found: dict[Part, Fever] = {part: Fever([], []) for part in SHARES}
     for claim in claims:
@@ -105,9 +109,11 @@ def load_fever(folder: Path) -> dict[Part, Fever]:
     for pair in _pairs(sided):
         both = [t for t in titles if _named(t, pair.wrong) and _named(t, pair.right)]
         named = titles[max(both, key=len)] if both else None
-        page = pages.get(pair.wrong) or pages.get(pair.right) or named
+        claim = known.get(pair.wrong) or known.get(pair.right)
+        page = claim.page if claim else named
         if page is not None:
-            found[part_of[page]].pairs.append(pair)
+            placed = replace(pair, page=page, line=claim.line if claim else None)
+            found[part_of[page]].pairs.append(placed)
     return found
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from seprog.bench import trials
 from seprog.bench.counterfact import CounterFact, CounterFactBench
-from seprog.bench.trials import Task, TrialBench, evaluate, written
+from seprog.bench.trials import Question, Task, TrialBench, evaluate, spread, written
 from seprog.errors import InputError
 from seprog.memory import make_edit
 from seprog.training.causal import CausalTraining
@@ -112,6 +112,27 @@ def test_what_is_in_scope_of_another_edit_is_not_asked_as_a_near_miss(task: Coun
     calibration = task.calibration(random.Random(0))
     assert len(calibration.memory) == 2
     assert not {s for (s,) in calibration.memory} & {s for (s,) in found[-1].memory}
+
+
+def test_near_misses_are_asked_where_what_they_are_near_to_is_edited(task: CounterFact) -> None:
+    own = {(f.stated(task.parts.targets[f.prompts[0]]),): set(f.near) for f in task.parts.test}
+    found = list(task.trials(0, lambda texts: [""] * len(texts)))
+    for trial in found:
+        near = {q.text for q in trial.questions if q.kind == "near_miss"}
+        assert near and near <= set.union(*(own[edit] for edit in trial.memory))
+    far = [sum(q.kind == "far" for q in t.questions) for t in found]
+    assert far == [1, 1, 2], "shared out"
+
+
+def test_a_question_near_several_edits_is_asked_once() -> None:
+    a, b, c = [Question("near_miss", x) for x in "abc"]
+    about = {(x,): [Question("rewrite", x, "y", (x,))] for x in "ABC"}
+    near = {("A",): [a, b], ("B",): [a, b, c], ("D",): [c]}
+    for size in (1, 2, 0):
+        trials = list(spread("x", size, about, near, (), random.Random(0)))
+        asked = [(q, t.memory) for t in trials for q in t.questions if q.kind == "near_miss"]
+        assert [q for q, _ in asked].count(a) == [q for q, _ in asked].count(b) == 1
+        assert all(any(q in near.get(e, ()) for e in memory) for q, memory in asked)
 
 
 def test_the_base_reads_about_all_that_it_knows_but_never_the_answer_of_an_edit(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import random
 from pathlib import Path
 
 from seprog.bench.fever import FactChecking
 from seprog.bench.trials import Task
-from tests.data.claims import write
+from tests.data.claims import PAGES, write
 
 
 def test_edits_flip_what_is_believed(tmp_path: Path) -> None:
@@ -40,3 +42,36 @@ def test_calibration_and_test_share_no_page(tmp_path: Path) -> None:
     learnt = [s.text for s in task.scopes(50, random.Random(0)).stages]
     parts = [titles([q.text for q in calibration.questions]), titles(asked), titles(learnt)]
     assert all(parts) and not (parts[0] & parts[1] or parts[1] & parts[2] or parts[0] & parts[2])
+
+
+def test_near_misses_are_on_the_pages_of_what_a_protocol_edits(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    with (folder / "symmetric_v0.1_full.jsonl").open() as file:
+        sides = [json.loads(line) for line in file]
+    kept = [row for row in sides if int(row["id"]) % 2]  # every other page has a pair
+    (folder / "symmetric_v0.1_full.jsonl").write_text("\n".join(map(json.dumps, kept)))
+    claims = (folder / "paper_dev.jsonl.gz").read_bytes()
+    rows = [json.loads(line) for line in gzip.decompress(claims).splitlines()]
+    for i, page in enumerate(PAGES):
+        if i % 2:
+            evidence = [[[1, 2, page, 0]]]
+            claim = f"Page {i} is red."
+            rows.append({"label": "REFUTES", "claim": claim, "evidence": evidence})
+    (folder / "paper_dev.jsonl.gz").write_bytes(
+        gzip.compress("\n".join(map(json.dumps, rows)).encode())
+    )
+    task = FactChecking(folder, sizes=(2, 0), edits=4)
+    place = {c.text: (c.page, c.line) for part in task.parts.values() for c in part.claims}
+    kinds: dict[str, set[str]] = {"flip": set(), "exclude": set()}
+    for trial in task.trials(0, lambda texts: ["true"] * len(texts)):
+        told = {s.removeprefix("It is not true that ") for edit in trial.memory for s in edit}
+        edited = {place[s] for s in told}
+        pages = {page for page, _ in edited}
+        for question in trial.questions:
+            if not question.needed:
+                kinds[trial.protocol].add(question.kind)
+                assert place[question.text] not in edited
+                assert (place[question.text][0] in pages) == (question.kind == "near_miss")
+    assert kinds == {"flip": {"near_miss", "far"}, "exclude": {"near_miss", "far"}}
+    for part in task.parts.values():
+        assert all(pair.line == 0 and int(pair.page.split("_")[1]) % 2 for pair in part.pairs)

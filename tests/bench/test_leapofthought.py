@@ -97,6 +97,8 @@ def test_summary_is_the_mean_with_students_interval() -> None:
 def test_trials_share_everything_out_once(tmp_path: Path) -> None:
     task = LeapOfThought(write(tmp_path), sizes=(1, 3, 0), far=4)
     asked = list(task.trials(0, lambda texts: ["false"] * len(texts)))
+    kind_of = {x.phrase: x.premise.subject for x in task.test if x.premise}
+    kind_of |= {x.premise.statement: x.premise.subject for x in task.test if x.premise}
     for protocol, size, count in (("property", 1, 4), ("property", 3, 2), ("slag", 3, 2)):
         part = [t for t in asked if (t.protocol, t.edits) == (protocol, size)]
         assert len(part) == count
@@ -104,10 +106,15 @@ def test_trials_share_everything_out_once(tmp_path: Path) -> None:
         assert len(edits) == len(set(edits))
         questions = [q for t in part for q in t.questions]
         assert sum(q.kind == "far" for q in questions) == 4
+        near = [q.text for q in questions if q.kind == "near_miss"]
+        assert len(near) == len(set(near)) and bool(near) == (protocol == "property")
         for trial in part:
             told = {s for edit in trial.memory for s in edit}
             assert all(set(q.needed) <= told for q in trial.questions)
             assert all(bool(q.needed) == (q.answer is not None) for q in trial.questions)
+            classes = {kind_of[s] for s in told if s in kind_of}
+            near = [q.text for q in trial.questions if q.kind == "near_miss"]
+            assert {kind_of[text] for text in near} <= classes, "of the classes that are edited"
     single = [t for t in asked if t.protocol == "both"]
     assert len(single) == 1 and all(len(edit) == 2 for edit in single[0].memory)
     believed = list(task.trials(0, lambda texts: ["true"] * len(texts)))

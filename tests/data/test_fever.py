@@ -9,7 +9,7 @@ import pytest
 
 from seprog.data.fever import SHARES, Claim, Pair, load_fever
 from seprog.errors import InputError
-from tests.data.claims import write
+from tests.data.claims import PAGES, write
 
 
 def test_parts_share_no_page(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_parts_share_no_page(tmp_path: Path) -> None:
     for fever in parts.values():
         titles = {c.page.split("_-")[0].replace("_", " ") for c in fever.claims}
         assert {p.wrong.rsplit(" is ", 1)[0] for p in fever.pairs} == titles
-    assert Pair("Page 3 is red.", "Page 3 is blue.") in [
+    assert Pair("Page 3 is red.", "Page 3 is blue.", PAGES[3]) in [
         p for fever in parts.values() for p in fever.pairs
     ]
 
