@@ -339,7 +339,7 @@ def _answers(
     texts = [q.text for q in questions]
     context = [" ".join([*q.needed, q.text]) for q in questions]
     editor = Editor(base, gate, generator, Memory(":memory:"))
-    edits = editor.edit_many(written(trial))
+    edits = [editor.edit(**row) for row in written(trial)]  # one may take another's place
     decisions = editor.explain_many(texts)
     fired = [tuple(e.statement for e in d.fired) for d in decisions]
     retrieved = [" ".join([*f, text]) for f, text in zip(fired, texts, strict=True)]

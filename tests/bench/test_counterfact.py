@@ -7,15 +7,19 @@ import json
 import random
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from seprog.bench import trials
 from seprog.bench.counterfact import CounterFact, CounterFactBench
 from seprog.bench.trials import Question, Task, TrialBench, evaluate, spread, written
+from seprog.editor import Editor
 from seprog.errors import InputError
+from seprog.gate import ScopeGate, Shelf
 from seprog.memory import make_edit
 from seprog.training.causal import CausalTraining
+from seprog.types import Edit
 from tests.data.records import NAMES, write
 
 CONFIG = CounterFactBench(
@@ -174,6 +178,27 @@ def test_every_method_is_measured(task: CounterFact, tmp_path: Path, one_step: T
     none_such = dataclasses.replace(one_step, edits=(2, 7))
     with pytest.raises(InputError, match=r"Trials of 7 edits at a time came.*some of 2, 8"):
         evaluate(task, "counterfact", tmp_path / "work", none_such)
+
+
+def test_edits_are_written_one_after_another(
+    task: CounterFact, tmp_path: Path, one_step: TrialBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_force: list[int] = []
+    decide = Editor.explain_many
+
+    def explain_many(self: Editor, queries: Any) -> Any:
+        in_force.append(len(self.shelf()))
+        return decide(self, queries)
+
+    def all_of_them(self: ScopeGate, edit: Edit, shelf: Shelf) -> list[tuple[Edit, float]]:
+        return [(other, 1.0) for other in shelf.edits.values()]
+
+    monkeypatch.setattr(Editor, "explain_many", explain_many)
+    monkeypatch.setattr(ScopeGate, "same_question", all_of_them)
+    some = dataclasses.replace(one_step, edits=(2,), methods=("seprog", "seprog_oracle"))
+    rows = evaluate(task, "counterfact", tmp_path / "work", some)["results"]
+    assert in_force == [1, 1], "the newer edit took the older one's place"
+    assert all(row["metrics"]["rewrite"]["n"] == 4 for row in rows)
 
 
 def test_a_folder_without_counterfact_is_refused(tmp_path: Path) -> None:
