@@ -97,12 +97,20 @@ def load(paths: Sequence[Path]) -> Report:
         lambda: defaultdict(list)
     )
     made = {}
+    from_file: dict[tuple[Where, str, int], Path] = {}
     files, failures = _files(paths)
     for path in files:
         result = _result(path)
         versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
         made[path.name] = f"{versions}; commit {result['commit'][:12]}"
-        for (where, method, _), records in _answers(path, result).items():
+        for key, records in _answers(path, result).items():
+            where, method, seed = key
+            if (other := from_file.setdefault(key, path)) != path:
+                raise InputError(
+                    f"{other} and {path} both hold {method} with seed {seed} on {heading(where)}",
+                    "one result for each data set, number of edits, method and seed",
+                    "Leave one of the two out, or measure with another seed",
+                )
             shares[where][method].append(score(records))
             if old := retention(records):
                 ages[where][method].append(old)
@@ -135,7 +143,7 @@ def _ages(parts: Sequence[Mapping[int, Mapping[str, float]]]) -> Ages:
 def _files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Results, and what says why there is none; of a folder those alone that have answers."""
     results = [f for p in paths for f in (_answered(p) if p.is_dir() else [p])]
-    return results, [f for p in paths if p.is_dir() for f in sorted(p.glob("*.failed"))]
+    return list(dict.fromkeys(results)), [f for p in paths if p.is_dir() for f in sorted(p.glob("*.failed"))]
 
 
 def _answered(folder: Path) -> list[Path]:

@@ -96,6 +96,18 @@ def test_several_seeds_have_students_interval_within_bounds(
     assert (figure.low, figure.high) == pytest.approx(interval, abs=1e-5)
 
 
+def test_one_seed_is_not_counted_twice(tmp_path: Path) -> None:
+    first = write(tmp_path, MIXED)
+    other = write(tmp_path, [(1, r) for _, r in MIXED], "other")
+    assert load([first, other]).rows[WHERE]["ft"]["rewrite"].n == 8
+    assert load([first, tmp_path, other]) == load([first, other]), "a file that is given twice"
+    again = write(tmp_path, MIXED[-1:], "again")
+    with pytest.raises(InputError, match=r"atlas\.json and .*again\.json both hold ft with seed 0"):
+        load([first, again])
+    with pytest.raises(InputError, match="both hold"):
+        load([tmp_path])
+
+
 def test_answers_may_be_gzipped(tmp_path: Path) -> None:
     path = write(tmp_path, MIXED)
     before = load([path])
