@@ -441,22 +441,22 @@ def spread(
 
     Args:
         protocol: What is tried.
-        size: Edits at a time; 0 means all of them.
-        about: Per edit, the questions in its scope.
+        size: Edits at a time; 0 means all of them, and counts what they say, each statement once.
+        about: Per edit, the questions in its scope; one that several have is asked once.
         near: Per edit, questions near it that no edit bears on. Each is asked once, where one of
             the edits that it is near to is in force.
         far: Questions that are near no edit, shared out evenly.
         rng: Source of the order.
     """
     edits = rng.sample(list(about), len(about))
-    beside = _once(near)
+    beside, whole = _once(near), _statements(edits)
     step = size or len(edits)
     memories = [edits[i : i + step] for i in range(0, len(edits), max(1, step))]
     for i, memory in enumerate(memories):
         questions = [question for edit in memory for question in about[edit]]
         questions += [question for edit in memory for question in beside.get(edit, ())]
         questions += far[i :: len(memories)]
-        yield Trial(protocol, size or len(edits), memory, questions)
+        yield Trial(protocol, size or len(whole), memory, list(dict.fromkeys(questions)))
 
 
 def _once(near: Mapping[EditTexts, Sequence[Question]]) -> dict[EditTexts, list[Question]]:

@@ -43,7 +43,7 @@ def test_every_method_is_measured(tiny: None, tmp_path: Path) -> None:
     assert json.loads(out.read_text()) == {**result, "answers": "answers.jsonl"}
     cells = {(r["protocol"], r["edits"], r["method"]) for r in result["results"]}
     assert {m for _, _, m in cells} == set(METHODS)
-    assert {(p, n) for p, n, _ in cells} >= {("property", 1), ("property", 4), ("both", 12)}
+    assert {(p, n) for p, n, _ in cells} >= {("property", 1), ("property", 4), ("both", 10)}
     for row in result["results"]:
         metrics = row["metrics"]
         if row["method"] == "none" and "far" in metrics:
@@ -117,5 +117,8 @@ def test_trials_share_everything_out_once(tmp_path: Path) -> None:
             assert {kind_of[text] for text in near} <= classes, "of the classes that are edited"
     single = [t for t in asked if t.protocol == "both"]
     assert len(single) == 1 and all(len(edit) == 2 for edit in single[0].memory)
+    assert single[0].edits == len({s for edit in single[0].memory for s in edit})
+    assert len(single[0].questions) == len(set(single[0].questions))
+    assert sum(q.kind == "rewrite" for q in single[0].questions) == 4, "one for each property"
     believed = list(task.trials(0, lambda texts: ["true"] * len(texts)))
     assert not any(t.protocol == "slag" for t in believed)
