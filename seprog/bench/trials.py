@@ -32,7 +32,7 @@ from seprog.generator import SelfEncoder, VerbatimGenerator
 from seprog.generator.objective import objective_for
 from seprog.lm import CausalLM, LanguageModel
 from seprog.memory import Memory
-from seprog.methods.contract import Forced, forced, require_known
+from seprog.methods.contract import LONGEST_ANSWER, Forced, forced, require_known
 from seprog.text_encoder import TextEncoder
 from seprog.training.calibration import Judged, calibrate
 from seprog.training.gate import GateTraining, train_gate
@@ -272,7 +272,7 @@ def replies(
     found: list[str] = []
     for start in range(0, len(texts), 64):
         part = None if prefixes is None else prefixes[start : start + 64]
-        found += lm.reply(texts[start : start + 64], part)
+        found += lm.reply(texts[start : start + 64], part, max_new_tokens=LONGEST_ANSWER)
     return found
 
 
@@ -370,7 +370,7 @@ def _answers(
     for name in (m for m in methods if m in ways):
         read = cache(ways[name])
         if name in gated:
-            said = gated[name].answer(decisions)
+            said = gated[name].answer(decisions, LONGEST_ANSWER)
         else:
             said = _said(own, read(), touched.get(name, inside))
         scores = _forced(read, questions)

@@ -17,7 +17,9 @@ from seprog.bench.trials import Question, Task, TrialBench, evaluate, spread, wr
 from seprog.editor import Editor
 from seprog.errors import InputError
 from seprog.gate import ScopeGate, Shelf
+from seprog.lm import CausalLM
 from seprog.memory import make_edit
+from seprog.methods.contract import LONGEST_ANSWER
 from seprog.training.causal import CausalTraining
 from seprog.types import Edit
 from tests.data.records import NAMES, write
@@ -161,7 +163,17 @@ def test_edits_are_written_with_the_prompt_that_they_answer(task: CounterFact) -
     assert written(alone) == [{"statement": "Quux."}]
 
 
-def test_every_method_is_measured(task: CounterFact, tmp_path: Path, one_step: TrialBench) -> None:
+def test_every_method_is_measured(
+    task: CounterFact, tmp_path: Path, one_step: TrialBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest: set[int] = set()
+    reply = CausalLM.reply
+
+    def noted(self: CausalLM, *args: Any, **kwargs: Any) -> list[str]:
+        longest.add(kwargs["max_new_tokens"])
+        return reply(self, *args, **kwargs)
+
+    monkeypatch.setattr(CausalLM, "reply", noted)
     result = evaluate(task, "counterfact", tmp_path / "work", one_step)
     assert result["base"].keys() == {"records", "neighbours"}
     assert {r["method"] for r in result["results"]} == set(trials.METHODS) - {"reader_oracle"}
@@ -170,6 +182,7 @@ def test_every_method_is_measured(task: CounterFact, tmp_path: Path, one_step: T
         forced = row["metrics"]["rewrite_teacher_forced"]
         assert forced["n"] == row["metrics"]["rewrite"]["n"] and 0 <= forced["value"] <= 1
         assert row["metrics"]["paraphrase_prefers_new"]["n"] == row["metrics"]["paraphrase"]["n"]
+    assert longest == {LONGEST_ANSWER}, "as many tokens as peers have"
     trained = (tmp_path / "work" / "base" / "model.safetensors").stat().st_mtime_ns
     assert (
         evaluate(task, "counterfact", tmp_path / "work", one_step)["results"] == result["results"]
