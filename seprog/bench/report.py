@@ -143,7 +143,9 @@ def _ages(parts: Sequence[Mapping[int, Mapping[str, float]]]) -> Ages:
 def _files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Results, and what says why there is none; of a folder those alone that have answers."""
     results = [f for p in paths for f in (_answered(p) if p.is_dir() else [p])]
-    return list(dict.fromkeys(results)), [f for p in paths if p.is_dir() for f in sorted(p.glob("*.failed"))]
+    return list(dict.fromkeys(results)), [
+        f for p in paths if p.is_dir() for f in sorted(p.glob("*.failed"))
+    ]
 
 
 def _answered(folder: Path) -> list[Path]:

@@ -76,35 +76,36 @@ class SERAC(MemoryMethod[str]):
     ) -> None:
         super().__init__(lm)
         self.gate, self.counterfactual, self.threshold = gate, counterfactual, threshold
-        self._requests: list[Request] = []
-        self._shelf: Shelf | None = None
+        self._requests: dict[str, Request] = {}
+        self._written, self._shelf = 0, Shelf()
 
     def apply(self, requests: Sequence[Request]) -> None:
-        """Put the edits into the memory."""
-        self._requests += requests
-        self._shelf = None
+        """Put the edits into the memory, with the keys that they are found by."""
+        edits = [Edit(r.statement, id=str(self._written + i)) for i, r in enumerate(requests)]
+        if edits:
+            self._shelf.add(edits, self.gate.keys(edits))
+        self._requests |= zip((e.id for e in edits), requests, strict=True)
+        self._written += len(edits)
 
     def revert(self) -> None:
         """Empty the memory."""
         self._requests.clear()
-        self._shelf = None
+        self._shelf = Shelf()
 
     def forget(self, request: Request) -> None:
         """Take one edit out of the memory."""
-        if request not in self._requests:
+        place = next((i for i, r in self._requests.items() if r == request), None)
+        if place is None:
             raise InputError(f"{request.statement!r} is not in force", "an edit that is", "")
-        self._requests.remove(request)
-        self._shelf = None
+        del self._requests[place]
+        self._shelf.remove([place])
 
     def bytes_kept(self) -> int:
         """The texts."""
-        return sum(len(r.statement.encode()) for r in self._requests)
+        return sum(len(r.statement.encode()) for r in self._requests.values())
 
     def chosen(self, prompts: Sequence[str]) -> list[str | None]:
         """Per prompt, the statement of the edit that applies."""
-        if self._shelf is None:
-            edits = [Edit(r.statement, id=str(i)) for i, r in enumerate(self._requests)]
-            self._shelf = self.gate.shelf(edits)
         found: list[str | None] = []
         for decision in self.gate.decide(prompts, self._shelf, self.threshold):
             best = max(decision.candidates, key=lambda c: c.probability, default=None)

@@ -102,13 +102,14 @@ def test_recipe_learns_and_comes_back(
 
 
 def test_serac_answers_in_scope_with_another_model(
-    tiny_lm: CausalLM, words_gate: ScopeGate
+    tiny_lm: CausalLM, words_gate: ScopeGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = make_lm(seed=5)
     method = SERAC(tiny_lm, words_gate, other, threshold=0.5)
     plain = method.logits([AWAY])
     method.apply(REQUESTS)
     prompts = [REQUESTS[1].prompt, AWAY]
+    monkeypatch.setattr(words_gate, "keys", None)  # edits are encoded when they are written
     assert method.chosen(prompts) == [REQUESTS[1].statement, None]
     told = f"{REQUESTS[1].statement} {prompts[0]}"
     assert method.answer(prompts) == [
