@@ -27,6 +27,9 @@ from seprog.training.generator import with_base_answers
 from seprog.training.scopes import Scopes, atlas_scopes
 from seprog.types import Example
 
+TUNED_FOR = ("rewrite", "paraphrase", "near_miss", "far")
+"""The best setting is the one with the highest harmonic mean of these, as far as a data set has
+them, for to do nothing is no setting; among those where one is 0, the one with the highest mean."""
 TAUGHT = 2000
 """Documents of what the base model was taught that statistics of its states are taken over."""
 
@@ -282,14 +285,28 @@ class TrialCourse:
         return [self._series(t, RIGHT_AFTER) for t in chosen(self._trials(seed), [edits])]
 
     def tuning(self, edits: int) -> Series:
-        """Some edits of the calibration part, and as many questions out of scope as in it."""
+        """Some edits of the calibration part; what is near them, and as many far questions or edits.
+
+        Raises:
+            InputError: If these edits have no questions of a kind that settings are tuned for.
+        """
         whole = self.task.calibration(random.Random(1))
         askable = {(row["statement"],) for row in written(whole) if "prompt" in row}
         memory = [edit for edit in whole.memory if edit in askable][:edits]
         told = {statement for edit in memory for statement in edit}
         inside = [q for q in whole.questions if q.needed and set(q.needed) <= told]
-        outside = [q for q in whole.questions if not q.needed][: len(inside)]
-        return self._series(replace(whole, memory=memory, questions=[*inside, *outside]), 0)
+        near = list(dict.fromkeys(q for edit in memory for q in whole.near.get(edit, ())))
+        far = [q for q in whole.questions if q.kind == "far"]
+        away = random.Random(0).sample(far, min(max(len(near), len(memory)), len(far)))
+        questions = [*inside, *near, *away]
+        kinds = {q.kind for q in whole.questions} - {q.kind for q in questions}
+        if missing := kinds.intersection(TUNED_FOR):
+            raise InputError(
+                f"{len(memory)} edits to tune on came without questions of {', '.join(missing)}",
+                f"edits of {self.name} with some of each kind that it has",
+                "Raise TUNING_EDITS",
+            )
+        return self._series(replace(whole, memory=memory, questions=questions), 0)
 
     def _series(self, trial: Trial, early: int) -> Series:
         """A trial's edits; what is in the scope of some is also asked right after them."""

@@ -73,7 +73,9 @@ class LeapOfThought:
             *rng.sample(premises, len(premises) // 2),
             *rng.sample(rules, len(rules) // 2),
         ]
-        questions = [q for of_class in self._unrelated(self.dev, told).values() for q in of_class]
+        unrelated = self._unrelated(self.dev, told)
+        near = {(p.statement,): unrelated.get(p.subject, []) for p in told}
+        questions = [q for of_class in unrelated.values() for q in of_class]
         questions += [
             Question("far", t) for t in rng.sample(self.dev_far, min(400, len(self.dev_far)))
         ]
@@ -82,7 +84,7 @@ class LeapOfThought:
                 needed = (leap.premise.statement,)
                 questions.append(Question("entailed", leap.phrase, label(leap.answer), needed))
         questions += [Question("rewrite", p.claim, label(p.holds), (p.statement,)) for p in told]
-        return Trial("calibration", len(told), [(p.statement,) for p in told], questions)
+        return Trial("calibration", len(told), list(near), questions, near)
 
     def trials(self, seed: int, base_says: BaseSays) -> Iterator[Trial]:
         """Properties, rules, both, and the rules that the base model believes to be wrong."""

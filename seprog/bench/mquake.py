@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from seprog.bench.facts import CausalFactEditing, FactParts, shared_out
-from seprog.bench.trials import BaseSays, Part, Question, Trial
+from seprog.bench.trials import BaseSays, EditTexts, Part, Question, Trial
 from seprog.data.cases import Asked, Case, Hop, load_cases
 from seprog.data.mquake import FULL
 from seprog.errors import InputError
@@ -160,10 +160,13 @@ class MQuAKE(CausalFactEditing):
                 settled |= world
         far = [c for c in order if not _world(c).keys() & settled.keys()]
         asked = [self._trial(case, (), rng) for case in chosen]
-        memory = list(dict.fromkeys(edit for trial in asked for edit in trial.memory))
+        near: dict[EditTexts, list[Question]] = defaultdict(list)
+        for trial in asked:
+            for edit in trial.memory:
+                near[edit] += (q for q in trial.questions if q.kind == "near_miss")
         away = [Question("far", prompt) for case in far for prompt in _prompts(case)]
         questions = dict.fromkeys([*(q for trial in asked for q in trial.questions), *away])
-        return Trial("calibration", len(memory), memory, list(questions))
+        return Trial("calibration", len(near), list(near), list(questions), near)
 
     def trials(self, seed: int, base_says: BaseSays) -> Iterator[Trial]:
         """Each test case by itself."""

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from seprog.bench.atlas import entries, written
 from seprog.bench.costs import TRIED
-from seprog.bench.course import Series
+from seprog.bench.course import TUNED_FOR, Series
 from seprog.bench.forced import Score, forced_scores
 from seprog.bench.meters import PeakMemory, editing, perplexity
 from seprog.bench.metrics import OUT_OF_SCOPE, Record, harmonic_mean, score
@@ -55,9 +55,6 @@ BUDGET = 12
 """Settings that are tried for each method, at most."""
 TUNING_EDITS = 30
 """Edits that settings are tried on, in the calibration split's names and phrasings."""
-TUNED_FOR = ("rewrite", "paraphrase", "near_miss", "far")
-"""The best setting is the one with the highest harmonic mean of these, for to do nothing is no
-setting; among those where one of them is 0, the one with the highest mean."""
 QUERIES = 30
 """Questions in scope, and out of it, whose time is taken."""
 TIMED = 10

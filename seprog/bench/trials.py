@@ -118,12 +118,14 @@ class Trial:
         edits: Number of edits at a time, as reported.
         memory: The edits in force.
         questions: In and out of scope.
+        near: Per edit, those of the questions that are near it.
     """
 
     protocol: str
     edits: int
     memory: Sequence[EditTexts]
     questions: Sequence[Question]
+    near: Mapping[EditTexts, Sequence[Question]] = field(default_factory=dict)
 
 
 BaseSays = Callable[[Sequence[str]], list[str]]
@@ -454,9 +456,10 @@ def spread(
     memories = [edits[i : i + step] for i in range(0, len(edits), max(1, step))]
     for i, memory in enumerate(memories):
         questions = [question for edit in memory for question in about[edit]]
-        questions += [question for edit in memory for question in beside.get(edit, ())]
+        own = {edit: beside[edit] for edit in memory if edit in beside}
+        questions += [question for asked in own.values() for question in asked]
         questions += far[i :: len(memories)]
-        yield Trial(protocol, size or len(whole), memory, list(dict.fromkeys(questions)))
+        yield Trial(protocol, size or len(whole), memory, list(dict.fromkeys(questions)), own)
 
 
 def _once(near: Mapping[EditTexts, Sequence[Question]]) -> dict[EditTexts, list[Question]]:

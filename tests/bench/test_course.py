@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from seprog.bench.course import Course, TrialCourse
 from seprog.bench.lab import workshop_on
 from seprog.bench.leapofthought import LeapOfThought
 from seprog.bench.peers import PEERS, evaluate
-from seprog.bench.trials import written
+from seprog.bench.trials import Trial, written
 from seprog.bench.workshop import Workshop
 from seprog.errors import InputError
 from seprog.training.gate import GateTraining
@@ -53,7 +56,13 @@ def test_edits_and_questions_are_those_of_the_trials(course: TrialCourse) -> Non
         course.series(7, 3)
 
 
-def test_nothing_that_is_reported_is_learnt_from_or_tuned_on(course: TrialCourse) -> None:
+def _without_near(calibration: Callable[..., Trial], rng: random.Random) -> Trial:
+    return replace(calibration(rng), near={})
+
+
+def test_nothing_that_is_reported_is_learnt_from_or_tuned_on(
+    course: TrialCourse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reported = {f.subject for f in course.task.parts.test}
 
     def clean(text: str) -> bool:
@@ -70,7 +79,15 @@ def test_nothing_that_is_reported_is_learnt_from_or_tuned_on(course: TrialCourse
     assert any(e.answer is None for e in examples)
     tuning = course.tuning(1)
     assert len(tuning.edits) == 1 and clean(tuning.edits[0].statement)
-    assert {q.kind for q in tuning.questions} >= {"rewrite", "paraphrase"}
+    kinds = [q.kind for q in tuning.questions]
+    assert set(kinds) == {"rewrite", "paraphrase", "near_miss", "far"}
+    [edited] = [f for f in course.task.parts.dev if f.subject == tuning.edits[0].subject]
+    near = [q.text for q in tuning.questions if q.kind == "near_miss"]
+    assert near and set(near) <= set(edited.near) and kinds.count("far") == len(near)
+    with monkeypatch.context() as patch:
+        patch.setattr(course.task, "calibration", partial(_without_near, course.task.calibration))
+        with pytest.raises(InputError, match="1 edits to tune on came without questions of near"):
+            course.tuning(1)
     [scopes] = course.scopes(GateTraining(scenarios=1, edits=3))
     assert len(scopes.edits) == 3 and all(clean(e.statement) for e in scopes.edits)
 

@@ -12,8 +12,8 @@ import torch
 from seprog.atlas import MODEL
 from seprog.bench import peers, workshop
 from seprog.bench.atlas import plan
-from seprog.bench.course import AtlasCourse, request_of
-from seprog.bench.peers import BUDGET, PEERS, TUNED_FOR, evaluate
+from seprog.bench.course import TUNED_FOR, AtlasCourse, request_of
+from seprog.bench.peers import BUDGET, PEERS, evaluate
 from seprog.bench.workshop import Training, Workshop
 from seprog.errors import InputError
 from seprog.lm import CausalLM
