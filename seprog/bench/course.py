@@ -285,7 +285,7 @@ class TrialCourse:
         return [self._series(t, RIGHT_AFTER) for t in chosen(self._trials(seed), [edits])]
 
     def tuning(self, edits: int) -> Series:
-        """Some edits of the calibration part; what is near them, and as many far questions or edits.
+        """Some edits of the calibration part, what is near them, and as many or more far questions.
 
         Raises:
             InputError: If these edits have no questions of a kind that settings are tuned for.

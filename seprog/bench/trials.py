@@ -11,7 +11,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from itertools import islice
@@ -194,7 +194,7 @@ def evaluate(
         progress: Whether to show progress bars.
 
     Returns:
-        The result, as it is written to ``out``.
+        The result, as it is written to ``out``; ``made`` says with what each seed was measured.
 
     Raises:
         InputError: If a method is not known, or there is no trial of so many edits.
@@ -211,26 +211,32 @@ def evaluate(
 
     results: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
+    made: list[dict[str, Any]] = []
     for seed in config.seeds:
         generator = _generator(task, base, work, replace(config.generator, seed=seed))
         gate = _gate(task, work, replace(config.gate, seed=seed))
-        made_by = [dataset, seed, config.methods, config.edits]
-        made_by += [generator.fingerprint, gate.fingerprint, asdict(gate.calibration)]
-        kept = work / f"trials-{sha256(json.dumps(made_by).encode()).hexdigest()[:12]}.json"
+        trials = chosen(list(task.trials(seed, base_says)), config.edits)
+        made_by = [dataset, seed, config.methods, generator.fingerprint, gate.fingerprint]
+        made_by += [
+            gate.calibration,
+            [(t.protocol, t.edits, t.memory, t.questions) for t in trials],
+        ]
+        kept = work / f"trials-{sha256(repr(made_by).encode()).hexdigest()[:12]}.json"
         if not kept.exists():
             found: dict[tuple[str, int, str], list[Record]] = defaultdict(list)
-            trials = chosen(list(task.trials(seed, base_says)), config.edits)
             for trial in watch(trials, f"seed {seed}", progress):
                 own = base_says([q.text for q in trial.questions])
                 for record in _answers(trial, own, models, gate, generator, config.methods):
                     found[trial.protocol, trial.edits, record.method].append(record)
             _keep(kept, dataset, seed, found)
-        scored, answered = json.loads(kept.read_text("utf-8"))
-        results += scored
-        rows += answered
+        came = json.loads(kept.read_text("utf-8"))
+        results += came["results"]
+        rows += came["answers"]
+        made.append({"seed": seed, "versions": came["versions"], "commit": came["commit"]})
     result = {
         "config": {"dataset": dataset, "seeds": list(config.seeds)},
         **provenance(),
+        "made": made,
         "base": models.accuracy,
         "results": results,
         "summary": summary(results),
@@ -263,7 +269,8 @@ def _keep(
         told = {"dataset": dataset, "protocol": protocol, "seed": seed}
         answered += [told | r.row() for r in records]
     part = path.with_suffix(".part")
-    part.write_text(json.dumps([scored, answered]), "utf-8")
+    whole = {**provenance(), "results": scored, "answers": answered}
+    part.write_text(json.dumps(whole), "utf-8")
     part.replace(path)
 
 

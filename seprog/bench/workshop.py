@@ -94,16 +94,22 @@ class Workshop:
         folder = self.work / "mend"
         if not (folder / "mend.safetensors").exists():
             with self._timed("mend"):
-                train_mend(self.causal, self.course.lessons(0), folder, self.training.mend)
+                train_mend(self.causal, self.course.lessons, folder, self.training.mend)
         return folder
 
     def recipe(self) -> Path:
         """Folder of a trained RECIPE."""
         folder = self.work / "recipe"
         if not (folder / "recipe.safetensors").exists():
-            examples = with_base_answers(Continuation(self.causal), self.course.examples(0))
+            how, asked = self.training.recipe, Continuation(self.causal)
             with self._timed("recipe"):
-                train_recipe(self.causal, self.encoder, examples, folder, self.training.recipe)
+                train_recipe(
+                    self.causal,
+                    self.encoder,
+                    lambda seed: with_base_answers(asked, self.course.examples(seed)),
+                    folder,
+                    how,
+                )
         return folder
 
     def counterfactual(self) -> LanguageModel:

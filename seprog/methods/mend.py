@@ -219,13 +219,13 @@ def shapes_of(layers: Sequence[Linear]) -> list[tuple[int, int]]:
 
 
 def train_mend(
-    lm: CausalLM, lessons: Iterator[Lesson], folder: Path, config: MendTraining
+    lm: CausalLM, lessons: Callable[[int], Iterator[Lesson]], folder: Path, config: MendTraining
 ) -> MendNet:
     """Train the network, or go on with a run that was stopped.
 
     Args:
         lm: The base model.
-        lessons: Without end.
+        lessons: A seed to lessons without end.
         folder: For the result, its checkpoint and its log.
         config: How.
     """
@@ -237,8 +237,9 @@ def train_mend(
     run = Run(folder, "mend", config.steps)
     learner = Learner(net, run.checkpoint, adam=optimizer)
     start = learner.resume({k: getattr(config, k) for k in ("depth", "rank")}).step
+    drawn = lessons(config.seed + start)
     for step in run.each_step(start, lambda n: learner.save(n, {}, asdict(config))):
-        losses = [lesson_losses(lm, layers, net, next(lessons)) for _ in range(config.batch)]
+        losses = [lesson_losses(lm, layers, net, next(drawn)) for _ in range(config.batch)]
         mean = {k: torch.stack([found[k] for found in losses]).mean() for k in losses[0]}
         lr = config.lr * trapezoid(step, config.steps, 50, 0.5)
         learner.step(config.edit * mean["edit"] + mean["keep"], lr)

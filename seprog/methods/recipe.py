@@ -6,7 +6,7 @@ nearer to it than to the sentinel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -101,7 +101,7 @@ def embedded(
 def train_recipe(
     lm: CausalLM,
     encoder: TextEncoder,
-    examples: Iterator[Example],
+    examples: Callable[[int], Iterator[Example]],
     folder: Path,
     config: RecipeTraining,
 ) -> RecipeNet:
@@ -110,7 +110,8 @@ def train_recipe(
     Args:
         lm: The base model.
         encoder: The frozen sentence encoder.
-        examples: With one edit each and an answer, without end; ``keep`` where it must stay.
+        examples: A seed to examples with one edit each and an answer, without end; ``keep`` where
+            it must stay.
         folder: For the result, its checkpoint and its log.
         config: How.
     """
@@ -120,8 +121,9 @@ def train_recipe(
     optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr)
     learner = Learner(net, run.checkpoint, adamw=optimizer)
     start = learner.resume({"tokens": config.tokens}).step
+    drawn = examples(config.seed + start)
     for step in run.each_step(start, lambda n: learner.save(n, {}, asdict(config))):
-        part = list(islice(examples, config.batch))
+        part = list(islice(drawn, config.batch))
         losses = recipe_losses(lm, encoder, net, part)
         lr = config.lr * trapezoid(step, config.steps, 50, 0.5)
         learner.step(torch.stack(list(losses.values())).sum(), lr)

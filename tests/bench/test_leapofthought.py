@@ -58,7 +58,14 @@ def test_every_method_is_measured(tiny: None, tmp_path: Path) -> None:
     trained = {p: p.stat().st_mtime_ns for p in work.rglob("*.safetensors")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trials, "_answers", None)  # what a seed came to is not asked again
+        patch.setattr(trials, "provenance", lambda: {"versions": {}, "commit": "another"})
         again = evaluate(task, "leapofthought", work, replace(CONFIG, seeds=(0,)))
+        other = LeapOfThought(tmp_path / "data", sizes=(1, 0), far=3, how=HOW)
+        with pytest.raises(TypeError):  # but what is asked now is other questions
+            evaluate(other, "leapofthought", work, replace(CONFIG, seeds=(0,)))
+    assert again["commit"] == "another" and again["made"] == result["made"][:1]
+    assert [m["seed"] for m in result["made"]] == [0, 1]
+    assert {m["commit"] for m in result["made"]} == {result["commit"]}
     assert {p: p.stat().st_mtime_ns for p in work.rglob("*.safetensors")} == trained
     first = [r for r in result["results"] if r["seed"] == 0]
     assert again["results"] == first

@@ -17,6 +17,7 @@ from seprog.methods.contract import forced
 from seprog.methods.recipe import RecipeNet, embedded, recipe_losses
 from seprog.methods.serac import single_stages
 from seprog.text_encoder import TextEncoder
+from seprog.training.learner import Learner, Resumed
 from seprog.training.scopes import Scopes, Stage
 from seprog.types import Edit, Example
 from tests.conftest import make_lm
@@ -80,7 +81,7 @@ def test_recipe_applies_what_is_nearer_than_the_sentinel(
     assert torch.equal(always.logits(prompts), plain) and always.bytes_kept() == 0
 
 
-def examples() -> Iterator[Example]:
+def examples(seed: int = 0) -> Iterator[Example]:
     while True:
         yield Example(("The capital of Peru is X.",), "The capital of Peru is", "X")
         yield Example(("The capital of Peru is X.",), "The king of Chad is", "a", keep=True)
@@ -90,7 +91,7 @@ def test_recipe_learns_and_comes_back(
     tiny_lm: CausalLM, tiny_encoder: TextEncoder, tmp_path: Path
 ) -> None:
     how = RecipeTraining(tokens=2, steps=80, batch=4, lr=3e-3)
-    net = train_recipe(tiny_lm, tiny_encoder, examples(), tmp_path, how)
+    net = train_recipe(tiny_lm, tiny_encoder, examples, tmp_path, how)
     again = RECIPE.load(tiny_lm, tiny_encoder, tmp_path)
     for name, value in net.state_dict().items():
         assert torch.equal(again.net.state_dict()[name], value)
@@ -99,6 +100,21 @@ def test_recipe_learns_and_comes_back(
     part = [e for e, _ in zip(examples(), range(2), strict=False)]
     losses = recipe_losses(tiny_lm, tiny_encoder, net, part)
     assert losses.keys() == {"learn", "keep", "near"} and losses["near"] < 0.1
+
+
+def test_a_run_that_goes_on_learns_from_other_examples(
+    tiny_lm: CausalLM, tiny_encoder: TextEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def drawn(seed: int) -> Iterator[Example]:
+        seeds.append(seed)
+        return examples(seed)
+
+    how = RecipeTraining(tokens=2, steps=3, batch=2, seed=10)
+    monkeypatch.setattr(Learner, "resume", lambda self, same: Resumed(2, {}, {}))
+    train_recipe(tiny_lm, tiny_encoder, drawn, tmp_path, how)
+    assert seeds == [12]
 
 
 def test_serac_answers_in_scope_with_another_model(

@@ -12,6 +12,7 @@ from seprog.lm import CausalLM
 from seprog.methods import MEND, Lesson, MendTraining, Request, train_mend
 from seprog.methods.mend import MendNet, feed_forward, pairs_of, shapes_of
 from seprog.methods.weights import collate, matrix, outputs, target_loss, trainable
+from seprog.training.learner import Learner, Resumed
 from seprog.types import Example
 from tests.conftest import make_tokenizer
 from tests.lm.families import build
@@ -51,7 +52,7 @@ def test_an_untrained_network_only_normalises(tiny_lm: CausalLM) -> None:
     torch.testing.assert_close(net(0, pairs), -0.1 * wish.T @ went_in, atol=1e-3, rtol=1e-2)
 
 
-def lessons() -> Iterator[Lesson]:
+def lessons(seed: int) -> Iterator[Lesson]:
     away = Example((), "Who wrote Hamlet?", "a b", keep=True)
     while True:
         for r in REQUESTS:
@@ -61,7 +62,7 @@ def lessons() -> Iterator[Lesson]:
 def test_it_learns_comes_back_and_reverts(tiny_lm: CausalLM, tmp_path: Path) -> None:
     lm, prompt = tiny_lm, REQUESTS[0].prompt
     how = MendTraining(depth=1, rank=8, steps=40, batch=2, lr=3e-2, rate=1e-2)
-    net = train_mend(lm, lessons(), tmp_path, how)
+    net = train_mend(lm, lessons, tmp_path, how)
     before, plain = [p.clone() for p in lm.model.parameters()], lm.generate([prompt])
     method = MEND.load(lm, tmp_path)
     for name, value in net.state_dict().items():
@@ -74,3 +75,19 @@ def test_it_learns_comes_back_and_reverts(tiny_lm: CausalLM, tmp_path: Path) -> 
     assert all(torch.equal(a, b) for a, b in zip(before, lm.model.parameters(), strict=True))
     assert lm.generate([prompt]) == plain and method.bytes_kept() == 0
     assert not any(m._forward_hooks for m in lm.model.modules())
+
+
+def test_a_run_that_goes_on_learns_from_other_lessons(
+    tiny_lm: CausalLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def drawn(seed: int) -> Iterator[Lesson]:
+        seeds.append(seed)
+        return lessons(seed)
+
+    how = MendTraining(depth=1, rank=4, steps=3, batch=1, seed=10)
+    train_mend(tiny_lm, drawn, tmp_path / "whole", how)
+    monkeypatch.setattr(Learner, "resume", lambda self, same: Resumed(2, {}, {}))
+    train_mend(tiny_lm, drawn, tmp_path / "rest", how)
+    assert seeds == [10, 12]
