@@ -55,6 +55,8 @@ BUDGET = 12
 """Settings that are tried for each method, at most."""
 TUNING_EDITS = 30
 """Edits that settings are tried on, in the calibration split's names and phrasings."""
+CONTEXTS = 4
+"""Texts of the base model's own that ROME, MEMIT and AlphaEdit look for a state behind, too."""
 QUERIES = 30
 """Questions in scope, and out of it, whose time is taken."""
 TIMED = 10
@@ -118,7 +120,7 @@ def _of(kind: type, setting: Setting) -> Any:
 def _located(
     method: type[ROME] | type[MEMIT],
 ) -> Callable[[Workshop, Setting], EditMethod]:
-    return lambda w, s: method(w.causal, w.texts, config=_of(LocatingConfig, s))
+    return lambda w, s: method(w.causal, w.texts, w.texts[:CONTEXTS], _of(LocatingConfig, s))
 
 
 _LAYERS = [(n - 2, n - 1, n) for n in (-4, -5, -6, -7)]

@@ -93,7 +93,7 @@ class _Locating(WeightMethod):
         middle = tuple(max(0, count // 2 - n) for n in (2, 1, 0))
         self._numbers = sorted({n % count for n in self.config.layers or middle})[-self._most :]
         self._layers = [outputs(lm)[n] for n in self._numbers]
-        self._contexts = ("", *contexts)
+        self.contexts = ("", *contexts)
         self._moments = second_moments(lm, self._layers, texts)
 
     def _placed(self, requests: Sequence[Request]) -> tuple[Batch, Int[Tensor, " rows"]]:
@@ -101,11 +101,11 @@ class _Locating(WeightMethod):
 
         A row per request and context, the contexts of a request one after another.
         """
-        batches = [collate(self.lm, [r], context) for r in requests for context in self._contexts]
+        batches = [collate(self.lm, [r], context) for r in requests for context in self.contexts]
         time = max(b.ids.shape[1] for b in batches)
         batch = Batch(*(torch.cat([_widened(x, time) for x in part]) for part in _fields(batches)))
         ends = [subject_end(self.lm, r.prompt, r.subject) for r in requests]
-        behind = torch.tensor(ends).repeat_interleave(len(self._contexts))
+        behind = torch.tensor(ends).repeat_interleave(len(self.contexts))
         return batch, time - 1 - behind.to(batch.ids.device) - batch.answer.sum(dim=1)
 
     def _states(
@@ -120,7 +120,7 @@ class _Locating(WeightMethod):
         self, module: nn.Module, requests: Sequence[Request]
     ) -> tuple[Float[Tensor, "edits width"], Float[Tensor, "edits width"]]:
         """The same, of few requests, each by itself but for being read together."""
-        how, lm, contexts = self.config, self.lm, len(self._contexts)
+        how, lm, contexts = self.config, self.lm, len(self.contexts)
         batch, places = self._placed(requests)
         rows = torch.arange(len(places), device=lm.device)
         owner = rows // contexts
@@ -162,7 +162,7 @@ class _Locating(WeightMethod):
     def _keys(self, requests: Sequence[Request]) -> list[Float[Tensor, "edits in"]]:
         """What goes into each layer at each subject's end, averaged over the contexts."""
         return [
-            x.float().unflatten(0, (-1, len(self._contexts))).mean(dim=1)
+            x.float().unflatten(0, (-1, len(self.contexts))).mean(dim=1)
             for x in self._at_ends(self._layers, requests, "input")
         ]
 
@@ -240,7 +240,7 @@ class MEMIT(_Locating):
     def _now(self, block: nn.Module, requests: Sequence[Request]) -> Float[Tensor, "edits width"]:
         """What a block gives at the end of each subject."""
         [states] = self._at_ends([block], requests, "output")
-        return states[:: len(self._contexts)].float()
+        return states[:: len(self.contexts)].float()
 
     def _change(
         self, i: int, keys: Float[Tensor, "in edits"], missing: Float[Tensor, "width edits"]

@@ -13,11 +13,11 @@ from seprog.atlas import MODEL
 from seprog.bench import peers, workshop
 from seprog.bench.atlas import plan
 from seprog.bench.course import TUNED_FOR, AtlasCourse, request_of
-from seprog.bench.peers import BUDGET, PEERS, evaluate
+from seprog.bench.peers import BUDGET, CONTEXTS, PEERS, evaluate
 from seprog.bench.workshop import Training, Workshop
 from seprog.errors import InputError
 from seprog.lm import CausalLM
-from seprog.methods import Lesson, MendTraining, RecipeTraining
+from seprog.methods import MEMIT, ROME, Lesson, MendTraining, RecipeTraining
 from seprog.training.causal import CausalTraining
 from seprog.training.gate import GateTraining
 from tests.methods.test_contract import REQUESTS
@@ -59,6 +59,8 @@ def test_settings_make_the_method(
     for name, peer in PEERS.items():
         method = peer.make(shop, peer.settings(12)[-1])
         assert method.name == name
+        if isinstance(method, ROME | MEMIT):
+            assert method.contexts == ("", *shop.texts[:CONTEXTS])
         method.apply(REQUESTS[:1])
         assert len(method.answer([REQUESTS[0].prompt, "Who wrote Hamlet?"])) == 2
         method.revert()

@@ -100,6 +100,23 @@ def test_a_single_edit_takes(lm: CausalLM, name: str) -> None:
         method.revert()
 
 
+@pytest.mark.parametrize("method", [ROME, MEMIT, AlphaEdit])
+def test_states_found_behind_texts_hold_behind_others(
+    lm: CausalLM, method: type[ROME] | type[MEMIT]
+) -> None:
+    asked = [Example((), f"{text} Peru. {REQUESTS[0].prompt}", "Milan") for text in TEXTS[-4:]]
+    behind = [f"{text} Chad." for text in TEXTS[:4]]
+    losses = []
+    for contexts in ((), behind):
+        edited = method(lm, TEXTS, contexts, HOW)
+        try:
+            edited.apply(REQUESTS[:1])
+            losses.append(sum(loss for _, loss in edited.forced(asked)))
+        finally:
+            edited.revert()
+    assert losses[1] < losses[0]
+
+
 @pytest.mark.parametrize("name", EDITORS)
 def test_one_of_three_is_forgotten_or_refused(lm: CausalLM, name: str) -> None:
     method = MAKE[name](lm)
