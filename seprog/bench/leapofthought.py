@@ -74,7 +74,9 @@ class LeapOfThought:
             *rng.sample(rules, len(rules) // 2),
         ]
         unrelated = self._unrelated(self.dev, told)
-        near = {(p.statement,): unrelated.get(p.subject, []) for p in told}
+        near: dict[EditTexts, list[Question]] = {
+            (p.statement,): unrelated.get(p.subject, []) for p in told
+        }
         questions = [q for of_class in unrelated.values() for q in of_class]
         questions += [
             Question("far", t) for t in rng.sample(self.dev_far, min(400, len(self.dev_far)))

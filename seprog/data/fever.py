@@ -109,10 +109,10 @@ def load_fever(folder: Path) -> dict[Part, Fever]:
     for pair in _pairs(sided):
         both = [t for t in titles if _named(t, pair.wrong) and _named(t, pair.right)]
         named = titles[max(both, key=len)] if both else None
-        claim = known.get(pair.wrong) or known.get(pair.right)
-        page = claim.page if claim else named
+        stated = known.get(pair.wrong) or known.get(pair.right)
+        page = stated.page if stated else named
         if page is not None:
-            placed = replace(pair, page=page, line=claim.line if claim else None)
+            placed = replace(pair, page=page, line=stated.line if stated else None)
             found[part_of[page]].pairs.append(placed)
     return found
 
