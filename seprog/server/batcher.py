@@ -300,8 +300,11 @@ class Batcher:
                 )
                 prefixes = self.editor.prefixes(decisions)
             except Exception as error:
-                for job in group:
-                    job.tell(Failed(error))
+                if len(group) == 1:
+                    group[0].tell(Failed(error))
+                else:  # it is the fault of some of them: each by itself
+                    for job in group:
+                        self._decide([job])
                 continue
             found = zip(decisions, prefixes, strict=True)
             for job in group:

@@ -24,6 +24,7 @@ from seprog.server.batcher import (
     Job,
     Piece,
 )
+from seprog.types import Edit
 from tests.server.conftest import CAPITAL, OTHER, QUESTION
 
 
@@ -232,6 +233,22 @@ def test_a_request_that_does_not_fit_fails_alone(start: Callable[..., Batcher]) 
     [failed] = long.events
     assert isinstance(failed, Failed)
     assert isinstance(failed.error, InputError)
+
+
+def test_an_edit_that_the_model_cannot_read_fails_only_who_asks_for_it(
+    start: Callable[..., Batcher], editor: Editor
+) -> None:
+    editor.memory.add(Edit(f"The home of Eve is {'Ur and ' * 100}."))  # as an import may bring it
+    batcher = start()
+    release = hold(batcher)
+    good, bad = Told(), Told("What is the home of Eve?")
+    for told in (bad, good):
+        batcher.submit(told.job)
+    release.set()
+    good.result()
+    assert bad.over.wait(20)
+    [failed] = bad.events
+    assert isinstance(failed, Failed) and isinstance(failed.error, InputError)
 
 
 def test_long_prompts_and_long_answers_are_kept_apart(start: Callable[..., Batcher]) -> None:
