@@ -116,14 +116,14 @@ class Editor:
         from seprog import atlas
 
         folder, source = Path(folder), str(self.lm.model.name_or_path)
-        if Path(source).is_dir() and source:
-            source = str(Path(source).resolve())
         if not source:
             raise InputError(
                 "The base model was made in this process",
                 "a model that was loaded from a folder or from the Hub",
                 "Save it with its own save_pretrained, and load it from there",
             )
+        if Path(source).is_dir():
+            source = str(Path(source).resolve())
         self.generator.save_pretrained(folder / "generator")
         self.gate.save_pretrained(folder / "gate")
         state = {"model": "" if Path(source) == atlas.MODEL else source}

@@ -207,6 +207,7 @@ def load_relations(folder: Path = HERE / "relations") -> dict[str, Relation]:
     for path in sorted(folder.glob("*.toml")):
         others = tomllib.loads((folder / "others" / path.name).read_text("utf-8"))
         for name, row in tomllib.loads(path.read_text("utf-8")).items():
+            # the others' remaining keys are for the next Atlas; this one has not learnt from them
             row |= {k: v for k, v in others[name].items() if k.endswith("other")}
             relations[name] = Relation(
                 name=name,

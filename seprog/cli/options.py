@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,24 +26,17 @@ OwnNamespace = Annotated[
         metavar="NAME", help="Refuse an edit of another namespace.", show_default="any will do"
     ),
 ]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        envvar="SEPROG_MODEL",
-        metavar="MODEL",
-        help="The base model: a folder or a Hub id, or a folder of a saved editor.",
-        show_default="Atlas, the model that ships with seprog",
-    ),
-]
-OnlyModel = Annotated[
-    str | None,
-    typer.Option(
-        envvar="SEPROG_MODEL",
-        metavar="MODEL",
-        help="The base model: a folder or a Hub id.",
-        show_default="Atlas, the model that ships with seprog",
-    ),
-]
+A_MODEL: dict[str, Any] = {
+    "envvar": "SEPROG_MODEL",
+    "metavar": "MODEL",
+    "help": "The base model: a folder or a Hub id.",
+    "show_default": "Atlas, the model that ships with seprog",
+}
+A_MODEL_OR_EDITOR = A_MODEL | {
+    "help": "The base model: a folder or a Hub id, or a folder of a saved editor."
+}
+Model = Annotated[str | None, typer.Option(**A_MODEL_OR_EDITOR)]
+OnlyModel = Annotated[str | None, typer.Option(**A_MODEL)]
 Generator = Annotated[
     Path | None,
     typer.Option(

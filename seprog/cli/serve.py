@@ -19,15 +19,7 @@ EXAMPLE = example(
 
 
 def serve(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="MODEL",
-            envvar="SEPROG_MODEL",
-            help="The base model: a folder or a Hub id, or a folder of a saved editor.",
-            show_default="Atlas, the model that ships with seprog",
-        ),
-    ] = None,
+    model: Annotated[str | None, typer.Argument(**options.A_MODEL_OR_EDITOR)] = None,
     memory: options.Memory = None,
     host: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Where to listen (default 127.0.0.1).")

@@ -56,11 +56,12 @@ class WordIndex:
         shared: dict[str, tuple[float, float]] = {}
         more = beside or WordIndex()
         total_edits = len(self._words) + len(more._words)
+        rarest_of_all = math.log(1 + total_edits)
         for word in words(text):
             edits = self._edits.get(word, ())
             having = len(edits) + len(more._edits.get(word, ()))
             if edits and having <= COMMON:
-                weight = math.log(1 + total_edits / having) / math.log(1 + total_edits)
+                weight = math.log(1 + total_edits / having) / rarest_of_all
                 for id_ in edits:
                     rarest, total = shared.get(id_, (0.0, 0.0))
                     shared[id_] = max(rarest, weight), total + weight

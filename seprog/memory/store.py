@@ -406,7 +406,7 @@ class Memory(Caches):
         namespace: str | None = None,
         skip_bad: bool = False,
         author: str | None = None,
-        restore: bool = True,
+        provenance: bool = True,
     ) -> ImportReport:
         """Add edits from JSON lines, in one transaction.
 
@@ -418,7 +418,7 @@ class Memory(Caches):
             namespace: Put all edits here; ``None`` means where their rows say.
             skip_bad: Import the good rows even if others are bad.
             author: Of the rows that name none.
-            restore: Whether rows may name their author, time and events, as those of an export
+            provenance: Whether rows may name their author, time and events, as those of an export
                 do; else these are passed over.
 
         Returns:
@@ -429,7 +429,7 @@ class Memory(Caches):
         """
         if namespace is not None:
             check_text("namespace", namespace)
-        rows, errors = transfer.parse_lines(lines, namespace, author, restore)
+        rows, errors = transfer.parse_lines(lines, namespace, author, provenance)
         if errors and not skip_bad:
             return ImportReport(errors=errors)
         with self._database.writing() as connection:

@@ -86,7 +86,10 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_lines(
-    lines: Iterable[str], namespace: str | None, author: str | None = None, restore: bool = True
+    lines: Iterable[str],
+    namespace: str | None,
+    author: str | None = None,
+    provenance: bool = True,
 ) -> tuple[list[Row], list[tuple[int, str]]]:
     """Read JSON lines, without looking at any memory.
 
@@ -94,7 +97,7 @@ def parse_lines(
         lines: One JSON object each; empty lines are passed over.
         namespace: Put all edits here, whatever the rows say.
         author: Of the rows that name none.
-        restore: Whether rows may name their author, time and events; else these are passed over.
+        provenance: Whether rows may name their author, time and events; else these are passed over.
 
     Returns:
         The good rows, and the line numbers (from 1) and faults of the others.
@@ -108,7 +111,7 @@ def parse_lines(
         for number, line in enumerate(lines, start=1):
             try:
                 if text := line.strip().lstrip("\ufeff"):
-                    rows.append(_parse(text, namespace, author, restore))
+                    rows.append(_parse(text, namespace, author, provenance))
             except InputError as error:
                 errors.append((number, str(error)))
     except UnicodeDecodeError as error:
@@ -118,7 +121,7 @@ def parse_lines(
     return rows, errors
 
 
-def _parse(text: str, namespace: str | None, author: str | None, restore: bool) -> Row:
+def _parse(text: str, namespace: str | None, author: str | None, provenance: bool) -> Row:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -126,7 +129,7 @@ def _parse(text: str, namespace: str | None, author: str | None, restore: bool) 
     if not isinstance(values, dict):
         raise InputError(f"The line is a {type(values).__name__}", "a JSON object", "")
     values = _given(values)
-    if not restore:
+    if not provenance:
         values = {name: value for name, value in values.items() if name not in _PROVENANCE}
     if namespace is not None:
         values["namespace"] = namespace

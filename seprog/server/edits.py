@@ -243,11 +243,11 @@ def import_lines(
     """Write edits from JSON lines; only an administrator's may say whose they were, and when."""
     with _writing:
         return service.memory.import_rows(
-            lines, caller.namespace, skip_bad, caller.key.name, restores(caller)
+            lines, caller.namespace, skip_bad, caller.key.name, names_authors(caller)
         )
 
 
-def restores(caller: Caller) -> bool:
+def names_authors(caller: Caller) -> bool:
     """Whether imported lines may name their author, time and events."""
     return caller.key.may("admin")
 

@@ -95,7 +95,7 @@ def test_the_three_forms_and_superseding(memory):
 def test_rows_that_may_not_say_whose_they_are(memory):
     event = {"action": "added", "at": 5, "author": "eve"}
     row = {"statement": "Fish fly.", "author": "eve", "created_at": 5, "events": [event]}
-    memory.import_rows([json.dumps(row)], author="ada", restore=False)
+    memory.import_rows([json.dumps(row)], author="ada", provenance=False)
     [fish], [added] = memory.list(), memory.history()
     assert fish.author == added.author == "ada"
     assert fish.created_at > 5 and added.at > 5

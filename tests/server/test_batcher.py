@@ -221,34 +221,27 @@ def test_a_request_cancelled_while_it_is_written_ends_early(start: Callable[...,
     assert tokens[0] < 50
 
 
-def test_a_request_that_does_not_fit_fails_alone(start: Callable[..., Batcher]) -> None:
-    batcher = start()
+def only_the_first_fails(batcher: Batcher, bad: Told, good: Told) -> None:
     release = hold(batcher)
-    good, long = Told(), Told("word " * 200)
-    for told in (long, good):
-        batcher.submit(told.job)
-    release.set()
-    good.result()
-    assert long.over.wait(20)
-    [failed] = long.events
-    assert isinstance(failed, Failed)
-    assert isinstance(failed.error, InputError)
-
-
-def test_an_edit_that_the_model_cannot_read_fails_only_who_asks_for_it(
-    start: Callable[..., Batcher], editor: Editor
-) -> None:
-    editor.memory.add(Edit(f"The home of Eve is {'Ur and ' * 100}."))  # as an import may bring it
-    batcher = start()
-    release = hold(batcher)
-    good, bad = Told(), Told("What is the home of Eve?")
     for told in (bad, good):
         batcher.submit(told.job)
     release.set()
     good.result()
     assert bad.over.wait(20)
     [failed] = bad.events
-    assert isinstance(failed, Failed) and isinstance(failed.error, InputError)
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, InputError)
+
+
+def test_a_request_that_does_not_fit_fails_alone(start: Callable[..., Batcher]) -> None:
+    only_the_first_fails(start(), Told("word " * 200), Told())
+
+
+def test_an_edit_that_the_model_cannot_read_fails_only_who_asks_for_it(
+    start: Callable[..., Batcher], editor: Editor
+) -> None:
+    editor.memory.add(Edit(f"The home of Eve is {'Ur and ' * 100}."))  # as an import may bring it
+    only_the_first_fails(start(), Told("What is the home of Eve?"), Told())
 
 
 def test_long_prompts_and_long_answers_are_kept_apart(start: Callable[..., Batcher]) -> None:

@@ -96,7 +96,7 @@ def _checked(
     service: Service, lines: Sequence[str], caller: Caller, skip: bool
 ) -> tuple[list[Edit], ImportReport]:
     """What would be imported; nothing is."""
-    rows, errors = parse_lines(lines, caller.namespace, restore=edits.restores(caller))
+    rows, errors = parse_lines(lines, caller.namespace, provenance=edits.names_authors(caller))
     return [row.edit for row in rows], ImportReport(errors=errors)
 
 
