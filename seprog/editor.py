@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,14 +98,13 @@ class Editor:
             generator = atlas.GENERATOR
         source = str(path) if model is None or saved else str(model)
         wanted = dtype or ("float32" if device == "cpu" else "auto")
-        lm = load_lm(source, dtype=wanted, device=device)
-        return cls(
-            lm,
-            ScopeGate.from_pretrained(Path(gate) if gate else atlas.GATE, TextEncoder()),
-            load_generator(Path(generator) if generator else None, lm),
-            store,
-            namespace,
-        )
+        with ExitStack() as opened:
+            opened.callback(store.close if store is not None else lambda: None)
+            lm = load_lm(source, dtype=wanted, device=device)
+            found = ScopeGate.from_pretrained(Path(gate) if gate else atlas.GATE, TextEncoder())
+            maker = load_generator(Path(generator) if generator else None, lm)
+            opened.pop_all()
+        return cls(lm, found, maker, store, namespace)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write generator, gate and the place of the model; the memory stays in its file.
@@ -243,11 +242,9 @@ class Editor:
         start = time.perf_counter()
         for query in queries:
             check_query(query)
-        decisions = (
-            self.explain_many(queries, namespace, threshold)
-            if edits
-            else [GateDecision(q) for q in queries]
-        )
+        decisions = [GateDecision(q) for q in queries]
+        if edits:
+            decisions = self.explain_many(queries, namespace, threshold)
         texts = self.answer(decisions, max_new_tokens, batch, **options)
         seconds = (time.perf_counter() - start) / max(1, len(queries))
         return [
@@ -315,8 +312,7 @@ class Editor:
         """
         start = time.perf_counter()
         query = Query.conversation(self.lm.tokenizer, messages)
-        asked = query.judged[0]
-        check_query(asked)
+        check_query(asked := query.judged[0])
         decision = GateDecision(asked)
         if edits:
             [decision] = self.decide([query], namespace, threshold)
@@ -332,6 +328,8 @@ class Editor:
         query: str | GateDecision,
         max_new_tokens: int = 32,
         namespace: str | None = None,
+        threshold: float | None = None,
+        edits: bool = True,
         **options: Any,
     ) -> Iterator[str]:
         """The answer to one query, piece by piece.
@@ -340,13 +338,17 @@ class Editor:
             query: A text, or what the gate has decided about it.
             max_new_tokens: Longest answer.
             namespace: Whose edits may fire; ``None`` means the editor's own.
+            threshold: Probability above which an edit fires; ``None`` means as calibrated.
+            edits: ``False`` turns editing off.
             **options: For transformers' ``generate``.
 
         Raises:
             InputError: If the query is empty or too long.
         """
-        decision = query if isinstance(query, GateDecision) else self.explain(query, namespace)
+        decision = query if isinstance(query, GateDecision) else GateDecision(query)
         check_query(decision.query)
+        if edits and decision is not query:
+            [decision] = self.explain_many([decision.query], namespace, threshold)
         [prefix] = self.prefixes([decision])
         [bos] = self.bos([prefix])
         return self.lm.stream(decision.query, prefix, max_new_tokens, bos=bos, **options)

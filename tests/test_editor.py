@@ -136,6 +136,10 @@ def test_streaming_gives_the_answer_in_pieces(tiny_editor: Editor) -> None:
         pieces = list(tiny_editor.stream(query, max_new_tokens=16))
         assert len(pieces) > 1
         assert "".join(pieces).strip() == tiny_editor.ask(query, max_new_tokens=16).text
+    without = tiny_editor.ask(IN_SCOPE[0], edits=False).text
+    assert without != tiny_editor.ask(IN_SCOPE[0]).text
+    for options in ({"edits": False}, {"threshold": 1.0}):
+        assert "".join(tiny_editor.stream(IN_SCOPE[0], **options)).strip() == without
 
 
 def test_options_reach_the_model(tiny_editor: Editor) -> None:
@@ -454,6 +458,16 @@ def test_the_parts_can_be_named_one_by_one(
         Editor.from_pretrained(tmp_path / "nowhere", gate=gate)
     with pytest.raises(MemoryFileError):
         Editor.from_pretrained(model_folder, memory=tmp_path / "no" / "edits.db", gate=gate)
+
+
+def test_the_memory_is_closed_if_the_rest_cannot_be_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    monkeypatch.setattr(Memory, "close", lambda memory: closed.append(memory.path))
+    with pytest.raises(ModelError):
+        Editor.from_pretrained(tmp_path / "nowhere", memory=tmp_path / "edits.db")
+    assert closed == [str(tmp_path / "edits.db")]
 
 
 def test_an_editor_whose_model_has_no_place_is_not_saved(
