@@ -17,6 +17,11 @@ prints it as one line and exits with the class's ``exit_code``; no traceback.
 
 from __future__ import annotations
 
+from safetensors import SafetensorError
+
+UNREADABLE = (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError)
+"""What reading weights and their configuration raises, if they are not there or damaged."""
+
 
 class SeprogError(Exception):
     """Base class; its message is meant for the person who runs seprog.

@@ -21,11 +21,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from seprog.errors import FingerprintMismatch, InputError
+from seprog.errors import UNREADABLE, FingerprintMismatch, InputError
 from seprog.gate.calibration import LIKELY, Calibration
 from seprog.gate.glance import Glance, Sighting
 from seprog.gate.retriever import Retriever
@@ -271,7 +270,7 @@ class ScopeGate(nn.Module):
         encoder = encoder or TextEncoder()
         try:
             return cls._read(folder, encoder)
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        except UNREADABLE as error:
             raise InputError(
                 f"{folder} holds no gate ({error})",
                 "a folder with gate.json and gate.safetensors",

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from safetensors import SafetensorError
-
-from seprog.errors import InputError
+from seprog.errors import UNREADABLE, InputError
 from seprog.generator.base import PromptGenerator
 from seprog.generator.self_encoder import SelfEncoder, SelfEncoderConfig
 from seprog.generator.verbatim import VerbatimGenerator
@@ -28,7 +26,7 @@ def load_generator(folder: Path | None, lm: LanguageModel) -> PromptGenerator:
         if kind == "verbatim":
             return VerbatimGenerator(lm)
         return SelfEncoder.from_pretrained(folder, lm)
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise InputError(
             f"{folder} holds no generator ({error})",
             "a folder with generator.json and generator.safetensors",
