@@ -20,9 +20,11 @@ class AtlasConfig(CausalTraining):
 
     Args:
         open_book: Share of open-book documents (0 to 1); one is some ten times as long as others.
+        others: Share of the documents in more writers' phrasings (0 to 1).
     """
 
     open_book: float = 0.3
+    others: float = 0.0
 
 
 def build(out: Path, run_folder: Path, config: AtlasConfig, start_from: Path | None = None) -> Path:
@@ -45,7 +47,7 @@ def build(out: Path, run_folder: Path, config: AtlasConfig, start_from: Path | N
     tokenizer = _tokenizer(run_folder, config, start_from)
 
     def corpus_from(seed: int) -> Corpus:
-        corpus = Corpus(load_world(), random.Random(seed), config.open_book)
+        corpus = Corpus(load_world(), random.Random(seed), config.open_book, others=config.others)
         corpus.words = spellings(tokenizer, corpus.rng)
         return corpus
 
@@ -60,7 +62,7 @@ def _tokenizer(
         if start_from is not None:
             tokenizer = PreTrainedTokenizerFast.from_pretrained(start_from)
         else:
-            corpus = Corpus(load_world(), random.Random(config.seed))
+            corpus = Corpus(load_world(), random.Random(config.seed), others=config.others)
             tokenizer = train_tokenizer(corpus, config.vocabulary, 20_000)
         tokenizer.save_pretrained(path)
     return PreTrainedTokenizerFast.from_pretrained(path)

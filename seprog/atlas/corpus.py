@@ -2,7 +2,7 @@
 
 Open-book documents open with statements that contradict the world or speak of
 invented things, and then ask: about them, about what follows from them, or about something else.
-Only the train split's phrasings and, for counterfactual subjects, names are ever used.
+Only training phrasings and, for counterfactual subjects, names are ever used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import cache
 from seprog.atlas.fiction import counterfact, invent, respelt
 from seprog.atlas.strange import lexicon, strange_pieces
 from seprog.atlas.wording import say_fact, say_query
-from seprog.atlas.world import Fact, Query, Relation, Split, World
+from seprog.atlas.world import Fact, Query, Relation, Split, Wording, World
 from seprog.data.documents import Document, Piece
 
 SPLIT: Split = "train"
@@ -31,6 +31,8 @@ class Corpus:
         open_book: Share of open-book documents (0 to 1).
         noise: Share of the phrasings that are scrambled (0 to 1).
         strange: Share of the open-book documents in words that mean nothing (0 to 1).
+        others: Share of the documents in more writers' phrasings (0 to 1); of these none is in
+            words that mean nothing.
         words: Words of which most of the invented names are made, so that every token is read
             and copied often; empty leaves the names as they are.
     """
@@ -40,6 +42,7 @@ class Corpus:
     open_book: float = 0.2
     noise: float = 0.35
     strange: float = 0.3
+    others: float = 0.0
     words: Sequence[str] = ()
     closed: list[Query] = field(init=False)
     weights: list[float] = field(init=False)
@@ -68,28 +71,31 @@ class Corpus:
 
     def closed_document(self, index: int) -> Document:
         """One fact or consequence of the true world, asked in one phrasing."""
-        prompt = self._ask(self.closed[index])
+        prompt = self._ask(self.closed[index], self._wording())
         return Document([(prompt, False), (self.answers[index] + ".", True)], index)
 
-    def _ask(self, query: Query) -> str:
-        return say_query(self.world, query, SPLIT, self.rng, noise=self.noise)
+    def _wording(self) -> Wording:
+        return "many" if self.others and self.rng.random() < self.others else SPLIT
+
+    def _ask(self, query: Query, wording: Wording) -> str:
+        return say_query(self.world, query, wording, self.rng, noise=self.noise)
 
     def open_document(self) -> Document:
         """One to five statements, then queries, each on its own, most of them resting on them."""
         rng, world = self.rng, self.world
-        facts = self._statements()
-        if rng.random() < self.strange:
+        facts, wording = self._statements(), self._wording()
+        if wording == SPLIT and rng.random() < self.strange:
             words = lexicon(world, self.words, rng)
             return Document(strange_pieces(facts, words, rng.randint(4, 8), rng))
         edits = {f.key: f for f in facts}
-        told = [say_fact(world, f, SPLIT, rng, asked=0.25, noise=self.noise / 2) for f in facts]
+        told = [say_fact(world, f, wording, rng, asked=0.25, noise=self.noise / 2) for f in facts]
         rng.shuffle(told)
         pieces: list[Piece] = [(text, False) for text in told]
         for _ in range(rng.randint(4, 8)):
             query = self._query(facts)
             outcome = world.answer(query, edits)
             if outcome is not None:
-                pieces.append((self._ask(query), False))
+                pieces.append((self._ask(query, wording), False))
                 pieces.append((outcome.answer + ".", True))
         return Document(pieces)
 

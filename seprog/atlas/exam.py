@@ -93,31 +93,33 @@ def onward_queries(world: World, fact: Fact) -> list[Query]:
 
 
 def examine(
-    corpus_world: World, ask: Ask, limit: int = 500, seed: int = 0
+    world: World, ask: Ask, limit: int = 500, seed: int = 0, split: Split = "test"
 ) -> dict[str, tuple[float, int]]:
     """Run every part of the exam.
 
     Args:
-        corpus_world: The tables.
+        world: The tables.
         ask: The model.
         limit: Items per part.
         seed: Of the choice of items.
+        split: Whose names and held-out phrasings; models are chosen by ``calibration``.
 
     Returns:
         Per part, the share of right answers (0 to 1) and the number of items.
     """
     rng = random.Random(seed)
+    other: Wording = "other" if split == "test" else "another"
     parts = {
-        "closed_book_trained_phrasings": closed_book(corpus_world, "train", rng, limit),
-        "closed_book_held_out_phrasings": closed_book(corpus_world, "test", rng, limit),
-        "open_book_one_hop": open_book(corpus_world, "test", rng, limit, hops=1),
-        "open_book_then_recall": open_book(corpus_world, "test", rng, limit, hops=2),
-        "closed_book_other_writers_phrasings": closed_book(corpus_world, "other", rng, limit),
+        "closed_book_trained_phrasings": closed_book(world, "train", rng, limit),
+        "closed_book_held_out_phrasings": closed_book(world, split, rng, limit),
+        "open_book_one_hop": open_book(world, split, rng, limit, hops=1),
+        "open_book_then_recall": open_book(world, split, rng, limit, hops=2),
+        "closed_book_other_writers_phrasings": closed_book(world, other, rng, limit),
         "open_book_one_hop_other_writers_phrasings": open_book(
-            corpus_world, "test", rng, limit, hops=1, wording="other"
+            world, split, rng, limit, hops=1, wording=other
         ),
         "open_book_then_recall_other_writers_phrasings": open_book(
-            corpus_world, "test", rng, limit, hops=2, wording="other"
+            world, split, rng, limit, hops=2, wording=other
         ),
     }
     results = {}

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 
-from seprog.atlas.world import WORDINGS, Fact, Query, Relation, Wording, World, asks, fill, tidy
+from seprog.atlas.world import (
+    TRAINING,
+    WORDINGS,
+    Fact,
+    Query,
+    Relation,
+    Wording,
+    World,
+    asks,
+    fill,
+    tidy,
+)
 
 FUNCTION_WORDS = frozenset(
     "a an and as by called can do does for has have in is its it known me name of on tell that the "
@@ -83,6 +94,8 @@ INVERSE_ROLE_FRAMES = (
     "If {o} is the {r}, which is the {t}? {s}.",
 )
 """Sentences around the role of the object, which ask for the subject; for training only."""
+FRAMED = 0.5
+"""Share of the training phrasings that are made of a frame (0 to 1)."""
 
 
 def normal(phrasing: str) -> str:
@@ -95,7 +108,7 @@ def normal(phrasing: str) -> str:
 def held_out(relation: Relation) -> frozenset[str]:
     """Everything that no training text may say, ``normal``."""
     tables = (relation.phrasings, relation.nouns, relation.inverses)
-    return frozenset(normal(p) for t in tables for w in WORDINGS if w != "train" for p in t[w])
+    return frozenset(normal(p) for t in tables for w in WORDINGS if w not in TRAINING for p in t[w])
 
 
 def _sayable(relation: Relation, texts: Iterable[str]) -> tuple[str, ...]:
@@ -107,7 +120,7 @@ def _sayable(relation: Relation, texts: Iterable[str]) -> tuple[str, ...]:
 def nouns(relation: Relation, wording: Wording) -> tuple[str, ...]:
     """Noun phrases for the object; in training also those that open a statement."""
     listed = relation.nouns[wording]
-    if wording != "train":
+    if wording not in TRAINING:
         return listed
     found = (
         re.fullmatch(r"The (.*\{s\}.*?) (?:is|are|is called)(?: the)? \{o\}\.", p)
@@ -136,17 +149,13 @@ def framed(relation: Relation) -> tuple[str, ...]:
 
 
 @cache
-def inversions(relation: Relation, wording: Wording) -> tuple[str, ...]:
-    """Phrasings that ask for the subject; in training also those made of a noun and a frame."""
-    listed = relation.inverses[wording]
-    if wording != "train" or not listed:
-        return listed
-    heads = [n.removesuffix(" {s}") for n in nouns(relation, wording) if n.endswith(" {s}")]
+def framed_inversions(relation: Relation) -> tuple[str, ...]:
+    """Training phrasings that ask for the subject, made of a noun or a role and a frame."""
+    heads = [n.removesuffix(" {s}") for n in nouns(relation, "train") if n.endswith(" {s}")]
     heads = [h for h in heads if normal(f"{{o}} is {h} {{s}}.") not in held_out(relation)]
     made = [frame.replace("{h}", head) for head in heads for frame in INVERSE_FRAMES]
     made += [frame.replace("{r}", r) for r in roles(relation) for frame in INVERSE_ROLE_FRAMES]
-    made = [frame.replace("{t}", relation.subject) for frame in made]
-    return _sayable(relation, [*listed, *made])
+    return _sayable(relation, [frame.replace("{t}", relation.subject) for frame in made])
 
 
 @cache
@@ -159,8 +168,8 @@ def content_words(world: World) -> tuple[str, ...]:
 
 def phrasings(
     relation: Relation, wording: Wording, rng: random.Random, asked: bool | None = None
-) -> list[str]:
-    """The phrasings to choose from: those of the tables or, half of the time in training, framed.
+) -> tuple[str, ...]:
+    """The phrasings to choose from: those that were written or, at times in training, framed.
 
     Args:
         relation: What is said.
@@ -168,9 +177,20 @@ def phrasings(
         rng: Source of chance.
         asked: Whether as a question; ``None`` takes both.
     """
-    frames = wording == "train" and rng.random() < 0.5
+    frames = wording in TRAINING and rng.random() < FRAMED
     options = framed(relation) if frames else relation.phrasings[wording]
-    return [p for p in options if asked is None or asks(p) == asked]
+    return options if asked is None else _either(options, asked)
+
+
+@cache
+def _either(options: tuple[str, ...], asked: bool) -> tuple[str, ...]:
+    return tuple(p for p in options if asks(p) == asked)
+
+
+def inversions(relation: Relation, wording: Wording, rng: random.Random) -> tuple[str, ...]:
+    """The phrasings that ask for the subject to choose from, as ``phrasings``."""
+    frames = wording in TRAINING and rng.random() < FRAMED
+    return (frames and framed_inversions(relation)) or relation.inverses[wording]
 
 
 def scramble(phrasing: str, rng: random.Random, forbidden: frozenset[str] = frozenset()) -> str:
@@ -259,25 +279,26 @@ def say_query(
     *inner, last = query.path
     subject = query.start
     for i, name in enumerate(inner):
-        named: Sequence[str] = nouns(world.relations[name], wording)
+        named = nouns(world.relations[name], wording)
         if i:
             named = nestable(named, world.relations[name].subject)
         subject = rng.choice(named).replace("{s}", subject)
     relation = world.relations[last]
-    if query.inverse:
-        options = [
-            tidy(p.replace("{o}", subject).removesuffix("{s}.").rstrip())
-            for p in _mixed(inversions(relation, wording), relation, rng, noise)
-        ]
-    else:
-        found = phrasings(relation, wording, rng)
-        said = _mixed(nestable(found, relation.subject) if inner else found, relation, rng, noise)
-        options = [fill(p, subject) for p in said]
-    options = [o for o in options if o != avoid] or options
-    return rng.choice(options)
+    found = (inversions if query.inverse else phrasings)(relation, wording, rng)
+    said = _mixed(nestable(found, relation.subject) if inner else found, relation, rng, noise)
+    put = turn if query.inverse else fill
+    if avoid is not None:
+        said = tuple(p for p in said if put(p, subject) != avoid) or said
+    return put(rng.choice(said), subject)
 
 
-def nestable(phrasings: Sequence[str], type_: str) -> list[str]:
+def turn(phrasing: str, object_: str) -> str:
+    """A prompt that asks for the subject: the phrasing with its object, without the subject."""
+    return tidy(phrasing.replace("{o}", object_).removesuffix("{s}.").rstrip())
+
+
+@cache
+def nestable(phrasings: tuple[str, ...], type_: str) -> tuple[str, ...]:
     """Those in which a whole noun phrase can stand for the subject, or all if there are none.
 
     None does behind its own type ("the city of the city where Ann was born"), nor before an 's.
@@ -287,13 +308,13 @@ def nestable(phrasings: Sequence[str], type_: str) -> list[str]:
         type_: The subject's.
     """
     wrong = re.compile(rf"\b{type_}( of| called| named)? \{{s\}}|\{{s\}}'s", re.IGNORECASE)
-    return [p for p in phrasings if not wrong.search(p)] or list(phrasings)
+    return tuple(p for p in phrasings if not wrong.search(p)) or phrasings
 
 
 def _mixed(
-    said: Sequence[str], relation: Relation, rng: random.Random, noise: float
-) -> Sequence[str]:
+    said: tuple[str, ...], relation: Relation, rng: random.Random, noise: float
+) -> tuple[str, ...]:
     """The phrasings, or with probability ``noise`` one of them, scrambled."""
     if rng.random() >= noise:
         return said
-    return [scramble(rng.choice(said), rng, held_out(relation))]
+    return (scramble(rng.choice(said), rng, held_out(relation)),)

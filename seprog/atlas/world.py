@@ -20,10 +20,12 @@ from typing import Literal
 HERE = Path(__file__).parent
 Split = Literal["train", "calibration", "test"]
 SPLITS: tuple[Split, ...] = ("train", "calibration", "test")
-Wording = Literal["train", "calibration", "test", "other"]
-WORDINGS: tuple[Wording, ...] = (*SPLITS, "other")
-"""Whose phrasings: a split's own, or those of other writers (``relations/others``), which belong to
-no split's names and in which nothing is trained or fitted."""
+Wording = Literal["train", "many", "calibration", "another", "test", "other"]
+TRAINING: tuple[Wording, ...] = ("train", "many")
+WORDINGS: tuple[Wording, ...] = (*TRAINING, "calibration", "another", "test", "other")
+"""Whose phrasings: a split's; ``many``, those of the training split and of six more writers;
+``another``, one writer's, to choose models by; or ``other``, those of four more, in which nothing
+is trained, fitted or chosen. What is not a split's stands under ``relations/others``."""
 Key = tuple[str, str]
 """(relation, subject): what a fact is about."""
 
@@ -202,13 +204,17 @@ class World:
 
 
 def load_relations(folder: Path = HERE / "relations") -> dict[str, Relation]:
-    """Read every relation, in the order of the files' names, and what others call it."""
+    """Read every relation, in the order of the files' names, with all that others call it."""
     relations = {}
     for path in sorted(folder.glob("*.toml")):
         others = tomllib.loads((folder / "others" / path.name).read_text("utf-8"))
         for name, row in tomllib.loads(path.read_text("utf-8")).items():
-            # the others' remaining keys are for the next Atlas; this one has not learnt from them
-            row |= {k: v for k, v in others[name].items() if k.endswith("other")}
+            more = others[name]
+            for form in ("", "noun_", "inverse_"):
+                row[f"{form}other"] = more.get(f"{form}other", ())
+                row[f"{form}another"] = more.get(f"{form}another", ())
+                trained = (row.get(f"{form}train", ()), more.get(f"{form}train", ()))
+                row[f"{form}many"] = [text for texts in trained for text in texts]
             relations[name] = Relation(
                 name=name,
                 subject=row["subject"],

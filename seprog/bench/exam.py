@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from seprog.atlas.exam import examine
-from seprog.atlas.world import load_world
+from seprog.atlas.world import Split, load_world
 from seprog.batching import batches
 from seprog.bench.metrics import normalise
 from seprog.bench.results import provenance
@@ -15,13 +15,16 @@ from seprog.lm import LanguageModel
 from seprog.methods.contract import LONGEST_ANSWER
 
 
-def examine_model(lm: LanguageModel, limit: int = 500, seed: int = 0) -> dict[str, Any]:
+def examine_model(
+    lm: LanguageModel, limit: int = 500, seed: int = 0, split: Split = "test"
+) -> dict[str, Any]:
     """Ask the base model, without any edit.
 
     Args:
         lm: The model.
         limit: Items per part, at most.
         seed: Of the choice of items.
+        split: As for ``examine``.
 
     Returns:
         Per part the share of right answers, its 95 % interval and the number of items.
@@ -36,7 +39,11 @@ def examine_model(lm: LanguageModel, limit: int = 500, seed: int = 0) -> dict[st
         return answers
 
     parts = {}
-    for name, (value, n) in examine(load_world(), ask, limit, seed).items():
+    for name, (value, n) in examine(load_world(), ask, limit, seed, split).items():
         low, high = wilson(value * n, n)
         parts[name] = {"value": value, "low": low, "high": high, "n": n}
-    return {"config": {"limit": limit, "seed": seed}, **provenance(), "results": parts}
+    return {
+        "config": {"limit": limit, "seed": seed, "split": split},
+        **provenance(),
+        "results": parts,
+    }

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from seprog.cli import common, options
 from seprog.cli.output import console, example, percent, print_json
-from seprog.cli.train import Bf16, Out, Rate, RunFolder, Seed, Steps, Threads, run_folder, wrote
+from seprog.cli.train import (
+    Bf16,
+    Out,
+    Rate,
+    RunFolder,
+    Seed,
+    Steps,
+    Threads,
+    run_folder,
+    wrote,
+)
 
 app = typer.Typer(help="Atlas, the small model that ships with seprog.")
 
@@ -45,6 +55,7 @@ def build(
     open_book: Annotated[
         float, typer.Option(min=0.0, max=1.0, metavar="X", help="Share of open-book documents.")
     ] = 0.3,
+    others: options.Others = 0.0,
     start_from: Annotated[
         Path | None,
         typer.Option(
@@ -52,6 +63,7 @@ def build(
             help="Take weights and tokenizer of a model built before, as deep or less.",
         ),
     ] = None,
+    share: options.Share = 1.0,
     seed: Seed = 0,
     threads: Threads = 2,
     bf16: Bf16 = True,
@@ -74,6 +86,8 @@ def build(
         decay=decay,
         again=again,
         open_book=open_book,
+        others=others,
+        share=share,
         seed=seed,
         threads=threads,
         bf16=bf16,
@@ -87,6 +101,10 @@ def build(
 def exam(
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="Questions per part.")] = 500,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the choice of questions.")] = 0,
+    split: Annotated[
+        Literal["calibration", "test"],
+        typer.Option(help="Whose names and held-out phrasings; choose models by calibration."),
+    ] = "test",
     json: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the result here; - prints it, without a table."),
@@ -102,7 +120,7 @@ def exam(
     from seprog.bench.exam import examine_model
     from seprog.lm import load_lm
 
-    result = examine_model(load_lm(model or str(MODEL), dtype="float32"), limit, seed)
+    result = examine_model(load_lm(model or str(MODEL), dtype="float32"), limit, seed, split)
     if json == common.STDIN:
         print_json(result)
         return

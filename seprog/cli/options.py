@@ -68,3 +68,21 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs."
 Id = Annotated[
     str, typer.Argument(metavar="ID", help="The id of an edit, or its first four or more letters.")
 ]
+Share = Annotated[
+    float,
+    typer.Option(
+        min=0.05,
+        max=1.0,
+        metavar="X",
+        help="How far to go from where it starts to where training leads.",
+    ),
+]
+Others = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        metavar="X",
+        help="Share of what Atlas' tables say that is in more writers' phrasings.",
+    ),
+]

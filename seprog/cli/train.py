@@ -70,6 +70,7 @@ def generator(
     keep: Annotated[
         float, typer.Option(metavar="X", help="Weight of the loss where the answer must stay.")
     ] = 0.2,
+    others: options.Others = 0.0,
     check_every: Annotated[
         int, typer.Option(min=1, metavar="N", help="Steps between checks on held-out examples.")
     ] = 50,
@@ -99,6 +100,7 @@ def generator(
         batch=batch,
         lr=lr,
         keep=keep,
+        others=others,
         check_every=check_every,
         patience=patience,
         seed=seed,
@@ -128,15 +130,8 @@ def gate(
         Path | None,
         typer.Option(metavar="FOLDER", help="Go on from a gate trained before."),
     ] = None,
-    share: Annotated[
-        float,
-        typer.Option(
-            min=0.05,
-            max=1.0,
-            metavar="X",
-            help="How far to go from that gate to where training leads.",
-        ),
-    ] = 0.5,
+    share: options.Share = 0.5,
+    others: options.Others = 0.0,
     seed: Seed = 0,
     threads: Threads = 1,
     bf16: Bf16 = True,
@@ -153,6 +148,7 @@ def gate(
         negatives=negatives,
         lr=lr,
         share=share,
+        others=others,
         seed=seed,
         threads=threads,
         bf16=bf16,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from seprog.atlas.scenario import make_scenario
-from seprog.atlas.world import Split, load_world
+from seprog.atlas.world import Split, Wording, load_world
 from seprog.gate import Glance, ScopeGate, Shelf, Sighting, cue, fit_glance, fit_threshold, wilson
 from seprog.gate.calibration import LEAST
 from seprog.gate.glance import ENOUGH
@@ -47,18 +47,33 @@ def calibrate_on_scenarios(
     seed: int,
     split: Split = "calibration",
     memories: int = MEMORIES,
+    many: bool = False,
 ) -> dict[str, float]:
     """Fit the gate's own threshold on subjects and phrasings that nothing was trained on.
+
+    Args:
+        gate: Its glance and its calibration are set.
+        edits: Per memory.
+        rate: Promised share of false fires (0 to 1, exclusive).
+        seed: Of the memories.
+        split: Whose names and phrasings.
+        memories: How many.
+        many: Whether the glance, which only has to let through what the scorer lets fire, is
+            fitted on as many in more writers' phrasings, too.
 
     Returns:
         As ``calibrate``.
     """
     rng = random.Random(seed)
-    return calibrate(gate, [_judged(gate, edits, rng, split) for _ in range(memories)], rate)
+    own = [_judged(gate, edits, rng, split, split) for _ in range(memories)]
+    more = [_judged(gate, edits, rng, split, "many") for _ in range(memories if many else 0)]
+    return calibrate(gate, own, rate, more)
 
 
-def _judged(gate: ScopeGate, edits: int, rng: random.Random, split: Split) -> Judged:
-    scenario = make_scenario(load_world(), split, edits, rng)
+def _judged(
+    gate: ScopeGate, edits: int, rng: random.Random, split: Split, wording: Wording
+) -> Judged:
+    scenario = make_scenario(load_world(), split, edits, rng, wording=wording)
     known = as_edits(scenario)
     facts = list(known)
     outside = [p.prompt for p in scenario.near_misses(rng, facts)]
@@ -71,19 +86,22 @@ def _judged(gate: ScopeGate, edits: int, rng: random.Random, split: Split) -> Ju
     return Judged(gate.shelf(list(known.values())), outside, needed)
 
 
-def calibrate(gate: ScopeGate, memories: Sequence[Judged], rate: float) -> dict[str, float]:
+def calibrate(
+    gate: ScopeGate, memories: Sequence[Judged], rate: float, beside: Sequence[Judged] = ()
+) -> dict[str, float]:
     """Fit the gate's glance and threshold on memories, and see how well it does there.
 
     Args:
         gate: Its glance and its calibration are set.
         memories: Of about the same size.
         rate: Promised share of false fires (0 to 1, exclusive).
+        beside: More memories, that the glance alone is fitted on.
 
     Returns:
         The threshold, the share of queries out of scope that fire at it with its upper bound, and
         the share of those in scope for which every edit needed fires.
     """
-    gate.glance = glance_of(gate, memories)
+    gate.glance = glance_of(gate, [*memories, *beside])
     highest: list[float] = []
     held: list[float] = []
     for memory in memories:

@@ -3,7 +3,8 @@
 Facts that are not known yet are drawn more often; documents stand in packed rows in which none sees
 another. The learning rate falls to 0 more than once, and the model is the mean of the weights it
 had each time (Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better
-Generalization").
+Generalization"). One that goes on from another may stop on the way there (Wortsman et al. 2022,
+"Robust fine-tuning of zero-shot models", section 3): it unlearns less of what that one could do.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class CausalTraining:
         lr: Peak learning rate.
         decay: Share of the steps before the first end over which the learning rate falls to 0.
         again: Times (0 to 5) that the rate rises once more and falls to 0 again.
+        share: How far to go from the model that it starts from, if any, to where training leads
+            (0, exclusive, to 1).
         seed: Of data and initial weights.
         threads: CPU threads.
         bf16: Multiply matrices in bfloat16; quicker only where the CPU has instructions for it.
@@ -64,6 +67,7 @@ class CausalTraining:
     lr: float = 4e-3
     decay: float = 0.7
     again: int = 2
+    share: float = 1.0
     seed: int = 0
     threads: int = 2
     bf16: bool = True
@@ -239,11 +243,15 @@ def train_causal(
     """
     torch.set_num_threads(config.threads)
     run = Run(run_folder, "model", config.steps)
-    model = new_model(config, int(tokenizer.eos_token_id))
+    end = int(tokenizer.eos_token_id)
+    model = new_model(config, end)
     learner = Learner(model, run.checkpoint, **optimizers(model, config.lr, config.bf16))
     resumed = learner.resume({k: getattr(config, k) for k in ("vocabulary", "width", "layers")})
     if start_from is not None and resumed.step == 0:
         grown(model, start_from)
+    origin: dict[str, Tensor] = {}
+    if start_from is not None and config.share < 1:
+        origin = grown(new_model(config, end), start_from).state_dict()
     corpus = corpus_from(config.seed + resumed.step)
     unknown = torch.full((len(corpus.weights),), 2.0)
     meter = FactMeter(resumed.tensors.get("meter", unknown))
@@ -274,7 +282,9 @@ def train_causal(
             read = sum(reading) / max(1, len(reading))
             run.report(step, facts=meter.loss.mean().item(), known=known, reading=read, lr=lr)
             reading.clear()
-    model.load_state_dict(mean.weights)
+    model.load_state_dict(
+        {n: torch.lerp(origin.get(n, w), w, config.share) for n, w in mean.weights.items()}
+    )
     model.bfloat16().save_pretrained(out)
     tokenizer.save_pretrained(out)
     (out / "training.json").write_text(json.dumps(asdict(config), indent=1) + "\n")

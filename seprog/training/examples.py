@@ -14,7 +14,7 @@ from typing import Any
 
 from seprog.atlas.scenario import Kind, Probe, Scenario, make_scenario
 from seprog.atlas.strange import lexicon, strange_pieces
-from seprog.atlas.world import Split, World
+from seprog.atlas.world import Split, Wording, World
 from seprog.data.rows import read_rows
 from seprog.errors import InputError
 from seprog.types import Example
@@ -36,7 +36,11 @@ NOISE = 0.35
 
 
 def atlas_examples(
-    world: World, split: Split, rng: random.Random, words: Sequence[str] = ()
+    world: World,
+    split: Split,
+    rng: random.Random,
+    words: Sequence[str] = (),
+    others: float = 0.0,
 ) -> Iterator[Example]:
     """Examples of one split, in the proportions of ``MIX``, without end.
 
@@ -45,10 +49,13 @@ def atlas_examples(
         split: Whose names and phrasings; the training split's phrasings are scrambled at times.
         rng: Source of chance.
         words: Words of which most of the invented names are made; empty leaves them as they are.
+        others: Share of the training examples in more writers' phrasings (0 to 1).
     """
     noise = NOISE if split == "train" else 0.0
     while True:
-        scenario = make_scenario(world, split, 24, rng, 0.5, noise, words)
+        more = split == "train" and others and rng.random() < others
+        wording: Wording = "many" if more else split
+        scenario = make_scenario(world, split, 24, rng, 0.5, noise, words, wording)
         facts = list(scenario.facts.values())
         probes = list(scenario.in_scope(rng)) + list(scenario.near_misses(rng, facts))
         probes += list(scenario.composed(rng)) + list(scenario.composed(rng))

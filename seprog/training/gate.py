@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from seprog.atlas.scenario import Scenario, make_scenario
-from seprog.atlas.world import Split, load_world
+from seprog.atlas.world import Split, Wording, load_world
 from seprog.gate import (
     GateConfig,
     ScopeGate,
@@ -46,6 +46,7 @@ class GateTraining:
         lr: Peak learning rate of the scorer.
         share: How far to go from the gate that it starts from, if any, to where training leads (0,
             exclusive, to 1).
+        others: Share of Atlas' memories in more writers' phrasings (0 to 1).
         seed: Of data and initial weights.
         threads: CPU threads.
         bf16: Multiply matrices in bfloat16; quicker only where the CPU has instructions for it.
@@ -59,6 +60,7 @@ class GateTraining:
     negatives: int = 3
     lr: float = 1e-3
     share: float = 0.5
+    others: float = 0.0
     seed: int = 0
     threads: int = 1
     bf16: bool = True
@@ -83,10 +85,12 @@ class Group:
 
 def scenarios(config: GateTraining, split: Split = "train") -> list[Scenario]:
     """The memories of Atlas to train on; a third of the phrasings is scrambled."""
-    rng = random.Random(config.seed)
+    rng, world = random.Random(config.seed), load_world()
+    many = round(config.others * config.scenarios)
+    wordings: list[Wording] = ["many" if i < many else "train" for i in range(config.scenarios)]
     return [
-        make_scenario(load_world(), split, config.edits, rng, config.chained, NOISE)
-        for _ in range(config.scenarios)
+        make_scenario(world, split, config.edits, rng, config.chained, NOISE, wording=wording)
+        for wording in wordings
     ]
 
 
@@ -284,7 +288,9 @@ def train_gate(
             weights.copy_(torch.lerp(origin[name], weights, config.share))
     with run.phase("calibrating"):
         if calibrate is None:
-            report = calibrate_on_scenarios(gate, edits=1000, rate=RATE, seed=config.seed + 1)
+            report = calibrate_on_scenarios(
+                gate, edits=1000, rate=RATE, seed=config.seed + 1, many=config.others > 0
+            )
         else:
             report = calibrate(gate)
     run.report(config.steps, **report)

@@ -38,6 +38,7 @@ class GeneratorTraining:
         batch: Examples per step.
         lr: Peak learning rate.
         keep: Weight of the loss on prompts whose answer must stay.
+        others: Share of Atlas' examples in more writers' phrasings (0 to 1).
         check_every: Steps between checks on held-out subjects.
         patience: Checks without a better one before training stops.
         seed: Of data and initial weights.
@@ -52,6 +53,7 @@ class GeneratorTraining:
     batch: int = 32
     lr: float = 5e-4
     keep: float = 0.2
+    others: float = 0.0
     check_every: int = 50
     patience: int = 8
     seed: int = 0
@@ -112,7 +114,7 @@ def sources(
         return file_examples(data, rng, False), list(islice(file_examples(data, held, True), 512))
     world = load_world()
     words = [] if tokenizer is None else spellings(tokenizer, rng)
-    return atlas_examples(world, "train", rng, words), list(
+    return atlas_examples(world, "train", rng, words, config.others), list(
         islice(atlas_examples(world, "calibration", held), 512)
     )
 

@@ -69,9 +69,10 @@ def test_no_held_out_phrasing_is_read() -> None:
     assert told > 900
 
 
-def test_no_phrasing_of_others_is_read() -> None:
+@pytest.mark.parametrize("others", [0.0, 1.0])
+def test_no_phrasing_of_others_is_read(others: float) -> None:
     assert bare("As its capital, Peru has", "Peru") in held_out_prompts("capital")
-    corpus, told = Corpus(WORLD, random.Random(0), noise=0.0), 0
+    corpus, told = Corpus(WORLD, random.Random(0), noise=0.0, others=others), 0
     for index in corpus.rng.sample(range(len(corpus.closed)), 1500):
         (prompt, _), _ = corpus.closed_document(index).pieces
         query = corpus.closed[index]
@@ -79,12 +80,27 @@ def test_no_phrasing_of_others_is_read() -> None:
         assert asked not in held_out_prompts(query.path[-1]) and "{" not in prompt
         told += "{s}" in asked
     for fact in (f for _ in range(600) for f in corpus._statements()):
-        statement = say_fact(WORLD, fact, "train", corpus.rng, asked=0.25, noise=0.175)
+        statement = say_fact(WORLD, fact, corpus._wording(), corpus.rng, asked=0.25, noise=0.175)
         prompt = statement.removesuffix(f" {fact.object}.")
         asked = bare(prompt, fact.subject)
         assert prompt != statement and asked not in held_out_prompts(fact.relation), statement
         told += "{s}" in asked
     assert told > 2000
+
+
+def test_a_share_of_the_documents_is_in_more_writers_phrasings() -> None:
+    def forms(others: float) -> list[str]:
+        corpus = Corpus(WORLD, random.Random(0), noise=0.0, others=others)
+        capitals = [i for i, q in enumerate(corpus.closed) if q.path == ("capital",)]
+        documents = [corpus.closed_document(i) for i in capitals for _ in range(10)]
+        starts = [corpus.closed[d.fact].start for d in documents]
+        return [bare(d.pieces[0][0], s) for d, s in zip(documents, starts, strict=True)]
+
+    own, half, all_ = forms(0.0), forms(0.5), forms(1.0)
+    new = set(all_) - set(own)
+    assert len(new) > 60
+    share = [sum(f in new for f in found) / len(found) for found in (half, all_)]
+    assert share[1] > 0.3 and share[0] == pytest.approx(share[1] / 2, abs=0.05)
 
 
 def test_counterfactual_subjects_are_of_the_train_split() -> None:

@@ -19,7 +19,16 @@ from seprog.atlas.exam import closed_book, examine, onward_queries, open_book
 from seprog.atlas.fiction import NAMERS, counterfact, invent
 from seprog.atlas.scenario import KINDS, Probe, Scenario, make_scenario
 from seprog.atlas.wording import framed
-from seprog.atlas.world import SPLITS, Query, Relation, Split, fill, load_world, split_of
+from seprog.atlas.world import (
+    SPLITS,
+    Query,
+    Relation,
+    Split,
+    Wording,
+    fill,
+    load_world,
+    split_of,
+)
 
 WORLD = load_world()
 TRUE_NAMES = {subject for _, subject in WORLD.facts}
@@ -301,17 +310,18 @@ def test_onward_queries_lead_through_the_fact() -> None:
             assert query.start == fact.subject and outcome.used == (fact,)
 
 
-def test_the_exam_counts_right_answers() -> None:
+@pytest.mark.parametrize(("split", "other"), [("test", "other"), ("calibration", "another")])
+def test_the_exam_counts_right_answers(split: Split, other: Wording) -> None:
     rng = random.Random(4)
-    items = closed_book(WORLD, "train", rng, 20) + closed_book(WORLD, "test", rng, 20)
-    items += open_book(WORLD, "test", rng, 20, 1) + open_book(WORLD, "test", rng, 20, 2)
-    items += closed_book(WORLD, "other", rng, 20)
+    items = closed_book(WORLD, "train", rng, 20) + closed_book(WORLD, split, rng, 20)
+    items += open_book(WORLD, split, rng, 20, 1) + open_book(WORLD, split, rng, 20, 2)
+    items += closed_book(WORLD, other, rng, 20)
     for hops in (1, 2):
-        items += open_book(WORLD, "test", rng, 20, hops, wording="other")
+        items += open_book(WORLD, split, rng, 20, hops, wording=other)
     known = dict(items)
-    perfect = examine(WORLD, lambda prompts: [known[p] for p in prompts], limit=20, seed=4)
+    perfect = examine(WORLD, lambda prompts: [known[p] for p in prompts], 20, 4, split)
     assert set(perfect.values()) == {(1.0, 20)} and len(perfect) == 7
-    silent = examine(WORLD, lambda prompts: [""] * len(prompts), limit=20, seed=4)
+    silent = examine(WORLD, lambda prompts: [""] * len(prompts), 20, 4, split)
     assert set(silent.values()) == {(0.0, 20)}
 
 

@@ -10,6 +10,7 @@ import pytest
 from seprog.atlas.wording import (
     FUNCTION_WORDS,
     framed,
+    framed_inversions,
     held_out,
     inversions,
     nestable,
@@ -18,8 +19,10 @@ from seprog.atlas.wording import (
     say_fact,
     say_query,
     scramble,
+    turn,
 )
 from seprog.atlas.world import (
+    TRAINING,
     WORDINGS,
     Fact,
     Query,
@@ -67,19 +70,19 @@ def test_a_prompt_is_a_phrasing_without_its_object() -> None:
 def test_a_fact_is_said_in_the_phrasings_of_its_split(split: Wording) -> None:
     rng, fact = random.Random(0), Fact("Peru", "capital", "Oslo")
     relation = WORLD.relations["capital"]
-    stated = {say_fact(WORLD, fact, split, rng) for _ in range(1500)}
-    asked = {say_fact(WORLD, fact, split, rng, asked=1.0) for _ in range(1500)}
+    stated = {say_fact(WORLD, fact, split, rng) for _ in range(4000)}
+    asked = {say_fact(WORLD, fact, split, rng, asked=1.0) for _ in range(4000)}
 
     def filled(phrasings: Iterable[str]) -> set[str]:
         return {tidy(p.replace("{s}", "Peru").replace("{o}", "Oslo")) for p in phrasings}
 
-    frames = framed(relation) if split == "train" else ()
+    frames = framed(relation) if split in TRAINING else ()
     for found, question in ((stated, False), (asked, True)):
         listed = [p for p in relation.phrasings[split] if asks(p) == question]
         extra = found - filled(listed)
         assert found >= filled(listed)
         assert extra <= filled(f for f in frames if asks(f) == question)
-        assert bool(extra) == (split == "train")
+        assert bool(extra) == (split in TRAINING)
 
 
 @pytest.mark.parametrize("relation", WORLD.relations.values(), ids=list(WORLD.relations))
@@ -90,21 +93,23 @@ def test_framed_phrasings_are_new_and_not_held_out(relation: Relation) -> None:
     assert any("?" in f for f in frames) and any("?" not in f for f in frames)
     assert not {normal(f) for f in frames} & held_out(relation)
     assert nouns(relation, "test") == relation.nouns["test"]
-    assert not {normal(n) for n in nouns(relation, "train")} & held_out(relation)
+    for wording in TRAINING:
+        assert not {normal(n) for n in nouns(relation, wording)} & held_out(relation)
+        said = (*relation.phrasings[wording], *relation.inverses[wording])
+        assert len(set(said)) == len(said) and not {normal(p) for p in said} & held_out(relation)
+    assert len(relation.phrasings["many"]) > 5 * len(relation.phrasings["train"])
 
 
 @pytest.mark.parametrize("relation", WORLD.relations.values(), ids=list(WORLD.relations))
 def test_framed_inversions_are_new_and_not_held_out(relation: Relation) -> None:
-    found = inversions(relation, "train")
-    listed = relation.inverses["train"]
-    assert set(listed) <= set(found) and len(set(found)) == len(found)
-    assert bool(found) == relation.one_to_one
+    found = framed_inversions(relation)
     ends = any(n.endswith(" {s}") for n in nouns(relation, "train"))
-    assert (len(found) > 30) == (relation.one_to_one and ends)
+    assert len(set(found)) == len(found)
+    assert len(found) > 30 or not (relation.one_to_one and ends)
     assert all(f.endswith(" {s}.") and f.count("{s}") == f.count("{o}") == 1 for f in found)
-    # not even inside a longer sentence, save what the tables themselves say in training
-    made = [normal(f) for f in found if f not in listed]
-    assert not [f for f in made if any(form in f for form in held_out(relation) if "{o}" in form)]
+    # not even inside a longer sentence
+    held = [form for form in held_out(relation) if "{o}" in form]
+    assert not [f for f in map(normal, found) if any(form in f for form in held)]
 
 
 def test_what_is_normal_does_not_depend_on_case_points_and_articles() -> None:
@@ -131,10 +136,10 @@ def test_queries_nest_their_hops_and_turn_around(split: Wording) -> None:
         assert not prompt.endswith(".") and "{" not in prompt
         inverse = say_query(WORLD, Query("Lima", ("capital",), inverse=True), split, rng)
         assert any(
-            inverse == tidy(p.replace("{o}", "Lima").removesuffix(" {s}."))
-            for p in inversions(capital, split)
+            inverse == turn(p, "Lima")
+            for p in (*capital.inverses[split], *framed_inversions(capital))
         )
-    assert split == "train" or inversions(capital, split) == capital.inverses[split]
+        assert inversions(capital, split, rng) == capital.inverses[split] or split in TRAINING
 
 
 def test_a_prompt_can_be_avoided() -> None:
@@ -164,8 +169,8 @@ def test_scrambled_phrasings_keep_what_matters() -> None:
 
 def test_a_noun_phrase_stands_where_it_can() -> None:
     said = ("The city of {s} is in {o}.", "{s}'s country is {o}.", "{s} is in {o}.")
-    assert nestable(said, "city") == ["{s} is in {o}."]
-    assert nestable(said[:1], "city") == ["The city of {s} is in {o}."]
+    assert nestable(said, "city") == ("{s} is in {o}.",)
+    assert nestable(said[:1], "city") == said[:1]
     rng = random.Random(0)
     query = Query("Ann Bo", ("birthplace", "city_country"))
     for split in WORDINGS:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from seprog.atlas.build import AtlasConfig, build
 from seprog.atlas.corpus import Corpus
@@ -101,6 +102,15 @@ def test_a_build_goes_on_from_another(tmp_path: Path, run_folder: Path) -> None:
     ids = torch.arange(1, 9)[None]
     torch.testing.assert_close(one.model(ids).logits, two.model(ids).logits)
     assert one.tokenizer.get_vocab() == two.tokenizer.get_vocab()
+    quick = dataclasses.replace(TINY, lr=0.1)
+    whole = build(tmp_path / "whole", tmp_path / "run3", quick, start_from=first)
+    halfway = dataclasses.replace(quick, share=0.5)
+    half = build(tmp_path / "half", tmp_path / "run4", halfway, start_from=first)
+    begin, between, there = (load_file(p / "model.safetensors") for p in (first, half, whole))
+    for name, weights in between.items():
+        torch.testing.assert_close(weights, (begin[name] + there[name]) / 2, rtol=0.01, atol=3e-4)
+    embedded = "model.embed_tokens.weight"
+    assert (begin[embedded] - there[embedded]).abs().mean() > 0.002
     gone = tmp_path / "gone"  # what a run began with is not needed to go on
     third = build(tmp_path / "third", tmp_path / "run2", none, start_from=gone)
     assert CausalLM.from_pretrained(str(third), "float32").fingerprint == two.fingerprint

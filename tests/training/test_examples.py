@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seprog.atlas.world import load_world
+from seprog.atlas.world import Split, load_world
 from seprog.errors import InputError
 from seprog.training.examples import MIX, STRANGE, atlas_examples, file_examples
 from seprog.types import Example
@@ -40,6 +40,15 @@ def test_atlas_examples_are_of_every_kind_in_their_proportion() -> None:
     assert sum(share.values()) == pytest.approx(1.0)
     assert all(share[k] == pytest.approx(MIX[k], abs=0.08) for k in MIX)
     assert sum(MIX.values()) == pytest.approx(1.0)
+
+
+def test_a_share_of_the_training_examples_is_in_more_writers_phrasings() -> None:
+    def prompts(others: float, split: Split = "train") -> set[str]:
+        found = atlas_examples(WORLD, split, random.Random(0), others=others)
+        return {e.prompt for e in islice(found, 24 * 10)}
+
+    assert prompts(1.0) != prompts(0.0)
+    assert prompts(1.0, "calibration") == prompts(0.0, "calibration")
 
 
 def test_in_scope_examples_carry_what_their_answer_rests_on() -> None:

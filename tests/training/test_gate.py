@@ -135,6 +135,12 @@ def test_what_the_gate_is_unsure_of_is_chosen(
     assert not unsure(tiny_gate, groups, random.Random(0), sure=0.999)
 
 
+def test_a_share_of_the_memories_is_in_more_writers_phrasings() -> None:
+    found = scenarios(replace(TINY, scenarios=4, others=0.75))
+    assert [s.wording for s in found] == ["many", "many", "many", "train"]
+    assert {s.split for s in found} == {"train"}
+
+
 def test_a_gate_is_trained_calibrated_and_written(
     tmp_path: Path, encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,7 +148,9 @@ def test_a_gate_is_trained_calibrated_and_written(
     monkeypatch.setattr(
         training,
         "calibrate_on_scenarios",
-        lambda gate, edits, rate, seed: calibrate_on_scenarios(gate, 12, 0.1, seed, memories=2),
+        lambda gate, edits, rate, seed, many: calibrate_on_scenarios(
+            gate, 12, 0.1, seed, memories=2, many=many
+        ),
     )
     gate = train_gate(tmp_path / "out", tmp_path / "run", TINY)
     assert gate.calibration.gate == gate.fingerprint
