@@ -87,7 +87,6 @@ class Editor:
         """
         from seprog import atlas
 
-        store = Memory(memory) if memory is not None else None
         path, saved = atlas.MODEL if model is None else Path(model), {}
         if (path / "editor.json").exists():
             saved = json.loads((path / "editor.json").read_text())
@@ -98,8 +97,9 @@ class Editor:
             generator = atlas.GENERATOR
         source = str(path) if model is None or saved else str(model)
         wanted = dtype or ("float32" if device == "cpu" else "auto")
+        store = Memory(":memory:" if memory is None else memory)
         with ExitStack() as opened:
-            opened.callback(store.close if store is not None else lambda: None)
+            opened.callback(store.close)
             lm = load_lm(source, dtype=wanted, device=device)
             found = ScopeGate.from_pretrained(Path(gate) if gate else atlas.GATE, TextEncoder())
             maker = load_generator(Path(generator) if generator else None, lm)

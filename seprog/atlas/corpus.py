@@ -14,7 +14,7 @@ from functools import cache
 
 from seprog.atlas.fiction import counterfact, invent, respelt
 from seprog.atlas.strange import lexicon, strange_pieces
-from seprog.atlas.wording import say_fact, say_query
+from seprog.atlas.wording import for_training, say_fact, say_query
 from seprog.atlas.world import Fact, Query, Relation, Split, Wording, World
 from seprog.data.documents import Document, Piece
 
@@ -71,11 +71,8 @@ class Corpus:
 
     def closed_document(self, index: int) -> Document:
         """One fact or consequence of the true world, asked in one phrasing."""
-        prompt = self._ask(self.closed[index], self._wording())
+        prompt = self._ask(self.closed[index], for_training(self.others, self.rng))
         return Document([(prompt, False), (self.answers[index] + ".", True)], index)
-
-    def _wording(self) -> Wording:
-        return "many" if self.others and self.rng.random() < self.others else SPLIT
 
     def _ask(self, query: Query, wording: Wording) -> str:
         return say_query(self.world, query, wording, self.rng, noise=self.noise)
@@ -83,7 +80,7 @@ class Corpus:
     def open_document(self) -> Document:
         """One to five statements, then queries, each on its own, most of them resting on them."""
         rng, world = self.rng, self.world
-        facts, wording = self._statements(), self._wording()
+        facts, wording = self._statements(), for_training(self.others, rng)
         if wording == SPLIT and rng.random() < self.strange:
             words = lexicon(world, self.words, rng)
             return Document(strange_pieces(facts, words, rng.randint(4, 8), rng))

@@ -98,6 +98,11 @@ FRAMED = 0.5
 """Share of the training phrasings that are made of a frame (0 to 1)."""
 
 
+def for_training(others: float, rng: random.Random) -> Wording:
+    """More writers' phrasings with probability ``others`` (0 to 1), else the training split's."""
+    return "many" if others and rng.random() < others else "train"
+
+
 def normal(phrasing: str) -> str:
     """A phrasing without what does not make it another one: case, punctuation, articles."""
     words = re.findall(r"\{\w\}|[\w']+", phrasing.lower().replace("'s", " 's"))

@@ -210,11 +210,10 @@ def load_relations(folder: Path = HERE / "relations") -> dict[str, Relation]:
         others = tomllib.loads((folder / "others" / path.name).read_text("utf-8"))
         for name, row in tomllib.loads(path.read_text("utf-8")).items():
             more = others[name]
+            row |= {key: texts for key, texts in more.items() if not key.endswith("train")}
             for form in ("", "noun_", "inverse_"):
-                row[f"{form}other"] = more.get(f"{form}other", ())
-                row[f"{form}another"] = more.get(f"{form}another", ())
-                trained = (row.get(f"{form}train", ()), more.get(f"{form}train", ()))
-                row[f"{form}many"] = [text for texts in trained for text in texts]
+                own, theirs = (source.get(f"{form}train", ()) for source in (row, more))
+                row[f"{form}many"] = [*own, *theirs]
             relations[name] = Relation(
                 name=name,
                 subject=row["subject"],

@@ -9,17 +9,7 @@ import typer
 
 from seprog.cli import common, options
 from seprog.cli.output import console, example, percent, print_json
-from seprog.cli.train import (
-    Bf16,
-    Out,
-    Rate,
-    RunFolder,
-    Seed,
-    Steps,
-    Threads,
-    run_folder,
-    wrote,
-)
+from seprog.cli.train import run_folder, wrote
 
 app = typer.Typer(help="Atlas, the small model that ships with seprog.")
 
@@ -31,8 +21,8 @@ def atlas() -> None:
 
 @app.command("build", epilog=example("seprog atlas build --out ./atlas --threads 2"))
 def build(
-    out: Out,
-    run: RunFolder = None,
+    out: options.Out,
+    run: options.RunFolder = None,
     vocabulary: Annotated[
         int, typer.Option(min=1, metavar="N", help="Tokens of the tokenizer.")
     ] = 6144,
@@ -40,10 +30,10 @@ def build(
         int, typer.Option(min=32, metavar="N", help="Hidden size; heads are 32 wide.")
     ] = 192,
     layers: Annotated[int, typer.Option(min=1, metavar="N", help="Transformer layers.")] = 12,
-    steps: Steps = 14000,
+    steps: options.Steps = 14000,
     rows: Annotated[int, typer.Option(min=1, metavar="N", help="Rows per step.")] = 12,
     length: Annotated[int, typer.Option(min=1, metavar="N", help="Tokens per row.")] = 256,
-    lr: Rate = 4e-3,
+    lr: options.Rate = 4e-3,
     decay: Annotated[
         float,
         typer.Option(min=0.01, max=1.0, metavar="X", help="Share of the steps in which lr falls."),
@@ -64,9 +54,9 @@ def build(
         ),
     ] = None,
     share: options.Share = 1.0,
-    seed: Seed = 0,
-    threads: Threads = 2,
-    bf16: Bf16 = True,
+    seed: options.Seed = 0,
+    threads: options.Threads = 2,
+    bf16: options.Bf16 = True,
     compile: Annotated[
         bool, typer.Option(help="Compile the layers, where there is a C++ compiler.")
     ] = True,

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from seprog.cli import common
+from seprog.cli import common, options
 from seprog.cli.output import console, example, print_result
-from seprog.cli.train import Bf16, Threads
 from seprog.cli.trials import Edits, Json, Methods, Work
 from seprog.errors import InputError, MissingExtra
 
@@ -44,8 +43,8 @@ def run(
     methods: Methods = None,
     edits: Edits = None,
     work: Work = Path("work"),
-    threads: Threads = 1,
-    bf16: Bf16 = True,
+    threads: options.Threads = 1,
+    bf16: options.Bf16 = True,
 ) -> None:
     """Measure a suite, cell by cell; a run that was stopped goes on.
 
@@ -116,7 +115,7 @@ def cost(
     edits: Annotated[int, typer.Option(min=1, metavar="N", help="Edits in the memory.")] = 1000,
     methods: Methods = None,
     work: Work = Path("work"),
-    threads: Threads = 1,
+    threads: options.Threads = 1,
     json: Json = None,
 ) -> None:
     """Measure what editing costs on random weights of a real shape."""

@@ -10,7 +10,6 @@ import typer
 
 from seprog.cli import common, options, trials
 from seprog.cli.output import example, print_result
-from seprog.cli.train import Bf16, Threads
 from seprog.cli.trials import Answers, Json, Methods, Work
 from seprog.errors import InputError
 
@@ -89,8 +88,8 @@ def peers(
     methods: Methods = None,
     work: Work = Path("peers"),
     seed: Annotated[int, typer.Option(metavar="N", help="Of edits and probes.")] = 0,
-    threads: Threads = 1,
-    bf16: Bf16 = True,
+    threads: options.Threads = 1,
+    bf16: options.Bf16 = True,
     json: Json = None,
     answers: Answers = None,
 ) -> None:

@@ -68,6 +68,23 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs."
 Id = Annotated[
     str, typer.Argument(metavar="ID", help="The id of an edit, or its first four or more letters.")
 ]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the result.")]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--run",
+        metavar="DIR",
+        help="Folder for checkpoint and log; a stopped run goes on from there.",
+        show_default="OUT.run",
+    ),
+]
+Steps = Annotated[int, typer.Option(min=1, metavar="N", help="Optimizer steps at most.")]
+Rate = Annotated[float, typer.Option(metavar="X", help="Peak learning rate.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="Of data and initial weights.")]
+Threads = Annotated[int, typer.Option(min=1, metavar="N", help="CPU threads.")]
+Bf16 = Annotated[
+    bool, typer.Option(help="Multiply in bfloat16; slow on CPUs without AVX512-BF16 or AMX.")
+]
 Share = Annotated[
     float,
     typer.Option(

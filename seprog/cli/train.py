@@ -12,24 +12,6 @@ from seprog.cli.output import clean, console, example
 
 app = typer.Typer(help="Train a scope gate, or a generator for a base model.")
 
-Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the result.")]
-RunFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--run",
-        metavar="DIR",
-        help="Folder for checkpoint and log; a stopped run goes on from there.",
-        show_default="OUT.run",
-    ),
-]
-Steps = Annotated[int, typer.Option(min=1, metavar="N", help="Optimizer steps at most.")]
-Rate = Annotated[float, typer.Option(metavar="X", help="Peak learning rate.")]
-Seed = Annotated[int, typer.Option(metavar="N", help="Of data and initial weights.")]
-Threads = Annotated[int, typer.Option(min=1, metavar="N", help="CPU threads.")]
-Bf16 = Annotated[
-    bool, typer.Option(help="Multiply in bfloat16; slow on CPUs without AVX512-BF16 or AMX.")
-]
-
 
 def run_folder(out: Path, run: Path | None) -> Path:
     """Where checkpoint and log of a run go."""
@@ -43,7 +25,7 @@ def wrote(out: Path, use: str) -> None:
 
 @app.command("generator", epilog=example("seprog train generator --model ./my-model --out ./gen"))
 def generator(
-    out: Out,
+    out: options.Out,
     model: options.OnlyModel = None,
     data: Annotated[
         Path | None,
@@ -53,7 +35,7 @@ def generator(
             show_default="the tables of Atlas",
         ),
     ] = None,
-    run: RunFolder = None,
+    run: options.RunFolder = None,
     device: options.Device = "cpu",
     summary: Annotated[int, typer.Option(min=0, metavar="N", help="Summary tokens per edit.")] = 0,
     rank: Annotated[int, typer.Option(min=1, metavar="N", help="Rank of the LoRA.")] = 16,
@@ -64,9 +46,9 @@ def generator(
         int,
         typer.Option(min=0, metavar="N", help="Steps on a prefix that fails on its own edit."),
     ] = 30,
-    steps: Steps = 1000,
+    steps: options.Steps = 1000,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Examples per step.")] = 32,
-    lr: Rate = 5e-4,
+    lr: options.Rate = 5e-4,
     keep: Annotated[
         float, typer.Option(metavar="X", help="Weight of the loss where the answer must stay.")
     ] = 0.2,
@@ -77,8 +59,8 @@ def generator(
     patience: Annotated[
         int, typer.Option(min=1, metavar="N", help="Checks without a better one before the end.")
     ] = 8,
-    seed: Seed = 0,
-    threads: Threads = 1,
+    seed: options.Seed = 0,
+    threads: options.Threads = 1,
 ) -> None:
     """Train a generator for a base model: edits to short prefixes."""
     if data is not None:
@@ -112,29 +94,29 @@ def generator(
 
 @app.command("gate", epilog=example("seprog train gate --out ./gate"))
 def gate(
-    out: Out,
-    run: RunFolder = None,
+    out: options.Out,
+    run: options.RunFolder = None,
     scenarios: Annotated[int, typer.Option(min=1, metavar="N", help="Memories to draw from.")] = 3,
     edits: Annotated[int, typer.Option(min=1, metavar="N", help="Edits per memory.")] = 1000,
     chained: Annotated[
         float,
         typer.Option(min=0.0, max=1.0, metavar="X", help="Share of the edits in chains."),
     ] = 0.5,
-    steps: Steps = 3000,
+    steps: options.Steps = 3000,
     groups: Annotated[int, typer.Option(min=1, metavar="N", help="Queries per step.")] = 8,
     negatives: Annotated[
         int, typer.Option(min=1, metavar="N", help="Near edits out of scope per query.")
     ] = 3,
-    lr: Rate = 1e-3,
+    lr: options.Rate = 1e-3,
     start_from: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Go on from a gate trained before."),
     ] = None,
     share: options.Share = 0.5,
     others: options.Others = 0.0,
-    seed: Seed = 0,
-    threads: Threads = 1,
-    bf16: Bf16 = True,
+    seed: options.Seed = 0,
+    threads: options.Threads = 1,
+    bf16: options.Bf16 = True,
 ) -> None:
     """Train a scope gate: which edits bear on a query. It serves any base model."""
     with common.waiting("Loading the encoder"):
@@ -161,19 +143,19 @@ def gate(
     "classifier", epilog=example("seprog train classifier --data labelled.jsonl --out ./classifier")
 )
 def classifier(
-    out: Out,
+    out: options.Out,
     data: Annotated[Path, typer.Option(metavar="FILE", help="JSON lines with text and label.")],
     base: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="An encoder.", show_default="the sentence encoder"),
     ] = None,
-    run: RunFolder = None,
-    steps: Steps = 3000,
+    run: options.RunFolder = None,
+    steps: options.Steps = 3000,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Texts per step.")] = 32,
-    lr: Rate = 1e-4,
-    seed: Seed = 0,
-    threads: Threads = 1,
-    bf16: Bf16 = True,
+    lr: options.Rate = 1e-4,
+    seed: options.Seed = 0,
+    threads: options.Threads = 1,
+    bf16: options.Bf16 = True,
 ) -> None:
     """Fine-tune an encoder as a classifier of texts: a base model to be edited."""
     with common.waiting("Loading the encoder"):

@@ -8,9 +8,8 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from seprog.cli import common
+from seprog.cli import common, options
 from seprog.cli.output import example, print_result
-from seprog.cli.train import Bf16, Threads
 
 Data = Annotated[
     Path,
@@ -116,8 +115,8 @@ def add_command(app: typer.Typer, name: str, data_set: DataSet) -> None:
         methods: Methods = None,
         edits: Edits = None,
         seeds: Seeds = data_set.seeds,
-        threads: Threads = 1,
-        bf16: Bf16 = True,
+        threads: options.Threads = 1,
+        bf16: options.Bf16 = True,
         json: Json = None,
         answers: Answers = None,
     ) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 from seprog.atlas.scenario import Kind, Probe, Scenario, make_scenario
 from seprog.atlas.strange import lexicon, strange_pieces
-from seprog.atlas.world import Split, Wording, World
+from seprog.atlas.wording import for_training
+from seprog.atlas.world import Split, World
 from seprog.data.rows import read_rows
 from seprog.errors import InputError
 from seprog.types import Example
@@ -53,8 +54,7 @@ def atlas_examples(
     """
     noise = NOISE if split == "train" else 0.0
     while True:
-        more = split == "train" and others and rng.random() < others
-        wording: Wording = "many" if more else split
+        wording = for_training(others, rng) if split == "train" else split
         scenario = make_scenario(world, split, 24, rng, 0.5, noise, words, wording)
         facts = list(scenario.facts.values())
         probes = list(scenario.in_scope(rng)) + list(scenario.near_misses(rng, facts))

@@ -15,7 +15,7 @@ from seprog.atlas.corpus import Corpus
 from seprog.atlas.fiction import real_names
 from seprog.atlas.scenario import make_scenario
 from seprog.atlas.tokens import spellings, train_tokenizer
-from seprog.atlas.wording import held_out, normal, say_fact
+from seprog.atlas.wording import for_training, held_out, normal, say_fact
 from seprog.atlas.world import Query, load_world, split_of
 from seprog.data.byte_pairs import END
 from seprog.data.documents import Document
@@ -80,7 +80,9 @@ def test_no_phrasing_of_others_is_read(others: float) -> None:
         assert asked not in held_out_prompts(query.path[-1]) and "{" not in prompt
         told += "{s}" in asked
     for fact in (f for _ in range(600) for f in corpus._statements()):
-        statement = say_fact(WORLD, fact, corpus._wording(), corpus.rng, asked=0.25, noise=0.175)
+        statement = say_fact(
+            WORLD, fact, for_training(others, corpus.rng), corpus.rng, asked=0.25, noise=0.175
+        )
         prompt = statement.removesuffix(f" {fact.object}.")
         asked = bare(prompt, fact.subject)
         assert prompt != statement and asked not in held_out_prompts(fact.relation), statement
