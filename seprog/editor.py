@@ -172,7 +172,10 @@ class Editor:
     def _made(self, row: Mapping[str, Any]) -> Edit:
         """The edit of a row of fields, if the model can spell it."""
         fields = {k: v for k, v in row.items() if k != "supersedes"}
-        edit = make_edit(**{"namespace": self.namespace, **fields})
+        return self.check(make_edit(**{"namespace": self.namespace, **fields}))
+
+    def check(self, edit: Edit) -> Edit:
+        """The same edit, or an ``InputError`` if the model cannot spell it or has no room."""
         check_spelling(self.lm.tokenizer, edit.statement, self.lm.generates)
         [ids], room = self.lm.tokens.encode([edit.statement]), self.lm.n_positions
         if room is not None and 2 * len(ids) > room:
@@ -373,9 +376,8 @@ class Editor:
         threshold: float | None = None,
     ) -> list[GateDecision]:
         """Decisions of the gate about queries of several texts each, one per query."""
-        found = iter(
-            self.explain_many([t for q in queries for t in q.judged], namespace, threshold)
-        )
+        texts = [text for query in queries for text in query.judged]
+        found = iter(self.explain_many(texts, namespace, threshold))
         return [merged([next(found) for _ in q.judged]) for q in queries]
 
     def preview(
@@ -493,8 +495,6 @@ class Editor:
         prompts = [e.prompt or e.statement for e in asked]
         scores += self.gate.highest(prompts, shelf, [{e.id} for e in asked])
         fitted = fit_threshold(scores, rate, len(shelf), self.gate.fingerprint)
-        self.memory.set_meta(
-            f"calibration/{namespace or self.namespace}",
-            {k: getattr(fitted, k) for k in Calibration.__slots__},
-        )
+        state = {k: getattr(fitted, k) for k in Calibration.__slots__}
+        self.memory.set_meta(f"calibration/{namespace or self.namespace}", state)
         return fitted

@@ -407,6 +407,7 @@ class Memory(Caches):
         skip_bad: bool = False,
         author: str | None = None,
         provenance: bool = True,
+        check: transfer.Check | None = None,
     ) -> ImportReport:
         """Add edits from JSON lines, in one transaction.
 
@@ -420,6 +421,8 @@ class Memory(Caches):
             author: Of the rows that name none.
             provenance: Whether rows may name their author, time and events, as those of an export
                 do; else these are passed over.
+            check: Raises an ``InputError`` for an edit that is not to be stored, such as an
+                editor's ``check``; its row is bad then.
 
         Returns:
             The report. If it has errors and ``skip_bad`` is false, nothing was imported.
@@ -429,7 +432,7 @@ class Memory(Caches):
         """
         if namespace is not None:
             check_text("namespace", namespace)
-        rows, errors = transfer.parse_lines(lines, namespace, author, provenance)
+        rows, errors = transfer.parse_lines(lines, namespace, author, provenance, check)
         if errors and not skip_bad:
             return ImportReport(errors=errors)
         with self._database.writing() as connection:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
@@ -25,6 +25,7 @@ _PROVENANCE = ("author", "created_at", "events")
 _EVENT_FIELDS = ("action", "at", "author", "reason", "other_id")
 _ID = re.compile(r"[0-9A-Za-z_-]{4,64}")
 _IN_FORCE = ("added", "restored")
+Check = Callable[[Edit], object]
 _LAST_TIME = 1e11
 """In the year 5138; greater numbers are no seconds."""
 
@@ -90,6 +91,7 @@ def parse_lines(
     namespace: str | None,
     author: str | None = None,
     provenance: bool = True,
+    check: Check | None = None,
 ) -> tuple[list[Row], list[tuple[int, str]]]:
     """Read JSON lines, without looking at any memory.
 
@@ -98,6 +100,7 @@ def parse_lines(
         namespace: Put all edits here, whatever the rows say.
         author: Of the rows that name none.
         provenance: Whether rows may name their author, time and events; else these are passed over.
+        check: Raises an ``InputError`` for an edit that is not wanted; its line is at fault then.
 
     Returns:
         The good rows, and the line numbers (from 1) and faults of the others.
@@ -111,7 +114,10 @@ def parse_lines(
         for number, line in enumerate(lines, start=1):
             try:
                 if text := line.strip().lstrip("\ufeff"):
-                    rows.append(_parse(text, namespace, author, provenance))
+                    row = _parse(text, namespace, author, provenance)
+                    if check is not None:
+                        check(row.edit)
+                    rows.append(row)
             except InputError as error:
                 errors.append((number, str(error)))
     except UnicodeDecodeError as error:

@@ -243,7 +243,12 @@ def import_lines(
     """Write edits from JSON lines; only an administrator's may say whose they were, and when."""
     with _writing:
         return service.memory.import_rows(
-            lines, caller.namespace, skip_bad, caller.key.name, names_authors(caller)
+            lines,
+            caller.namespace,
+            skip_bad,
+            caller.key.name,
+            names_authors(caller),
+            service.editor.check,
         )
 
 

@@ -148,6 +148,17 @@ def test_a_bad_row_stops_all_unless_skipped(memory, bad):
     assert report.added == 1 and len(report.errors) == 1 and memory.count() == 1
 
 
+def test_a_row_that_is_not_wanted_is_bad(memory):
+    def check(edit):
+        if "meow" in edit.statement:
+            raise InputError("It meows", "what does not")
+
+    rows = ['{"statement": "Cats bark."}', '{"statement": "Dogs meow."}']
+    [(number, message)] = memory.import_rows(rows, check=check).errors
+    assert number == 2 and "meows" in message and memory.count() == 0
+    assert memory.import_rows(rows, skip_bad=True, check=check).added == 1
+
+
 def test_a_file_that_is_not_utf8(memory, tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_bytes(b'{"statement": "caf\xe9"}\n')

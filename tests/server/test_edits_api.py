@@ -202,6 +202,14 @@ def test_an_import_names_its_bad_lines(client: TestClient) -> None:
     assert client.post("/v1/edits/import", content=b"\xff").status_code == 400
 
 
+def test_what_the_model_cannot_store_is_a_bad_line(client: TestClient) -> None:
+    long = json.dumps({"statement": "The king of x is " + "Bob " * 400})
+    bad = client.post("/v1/edits/import", content=f'{{"statement": "A is B."}}\n{long}\n')
+    assert bad.status_code == 422 and client.get("/v1/edits").json()["data"] == []
+    [error] = bad.json()["errors"]
+    assert error["line"] == 2 and "tokens that the model can read" in error["fault"]
+
+
 def test_on_a_full_disk_nothing_is_lost_and_questions_are_answered(client: TestClient) -> None:
     app: Any = client.app
     edit = write(client, CAPITAL)

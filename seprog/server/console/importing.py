@@ -96,7 +96,12 @@ def _checked(
     service: Service, lines: Sequence[str], caller: Caller, skip: bool
 ) -> tuple[list[Edit], ImportReport]:
     """What would be imported; nothing is."""
-    rows, errors = parse_lines(lines, caller.namespace, provenance=edits.names_authors(caller))
+    rows, errors = parse_lines(
+        lines,
+        caller.namespace,
+        provenance=edits.names_authors(caller),
+        check=service.editor.check,
+    )
     return [row.edit for row in rows], ImportReport(errors=errors)
 
 
