@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -54,5 +55,6 @@ def work(
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Median, and 5th and 95th percentile."""
     ordered = sorted(values)
-    low, high = ordered[int(0.05 * len(ordered))], ordered[int(0.95 * (len(ordered) - 1))]
+    last = len(ordered) - 1
+    low, high = ordered[math.floor(0.05 * last)], ordered[math.ceil(0.95 * last)]
     return {"value": statistics.median(ordered), "low": low, "high": high, "n": len(ordered)}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from seprog.bench.costs import spread
 from seprog.bench.meters import PeakMemory, flops, perplexity
 from seprog.lm import CausalLM
 
@@ -17,6 +18,14 @@ def test_flops_are_those_of_the_products_backward_too() -> None:
     assert flops(lambda: a @ b) == 2 * 3 * 5 * 7
     assert flops(lambda: (a @ b).sum().backward()) == 3 * 2 * 3 * 5 * 7
     assert flops(lambda: None) == 0
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 30, 101])
+def test_a_spread_holds_its_median_and_most_of_the_rest(n: int) -> None:
+    values = [float(i) for i in range(n, 0, -1)]
+    found = spread(values)
+    assert found["low"] <= found["value"] <= found["high"] and found["n"] == n
+    assert sum(found["low"] <= v <= found["high"] for v in values) >= 0.9 * n
 
 
 def test_the_peak_counts_what_was_let_go_again() -> None:
