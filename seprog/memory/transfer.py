@@ -25,9 +25,10 @@ _PROVENANCE = ("author", "created_at", "events")
 _EVENT_FIELDS = ("action", "at", "author", "reason", "other_id")
 _ID = re.compile(r"[0-9A-Za-z_-]{4,64}")
 _IN_FORCE = ("added", "restored")
-Check = Callable[[Edit], object]
 _LAST_TIME = 1e11
 """In the year 5138; greater numbers are no seconds."""
+Check = Callable[[Edit], object]
+"""Raises an ``InputError`` for an edit that is not wanted."""
 
 
 @dataclass(frozen=True, slots=True)
