@@ -218,6 +218,7 @@ def evaluate(
         trials = chosen(list(task.trials(seed, base_says)), config.edits)
         made_by = [dataset, seed, config.methods, generator.fingerprint, gate.fingerprint]
         made_by += [
+            models.reader.fingerprint if models.reader else None,
             gate.calibration,
             [(t.protocol, t.edits, t.memory, t.questions) for t in trials],
         ]

@@ -16,7 +16,9 @@ from seprog.errors import InputError
 if TYPE_CHECKING:
     from seprog.memory import Memory
 
-IMPORT_EXAMPLE = example("seprog import edits.jsonl", "seprog import --skip-bad - < edits.jsonl")
+IMPORT_EXAMPLE = example(
+    "seprog import edits.jsonl --model ./model", "seprog import --skip-bad - < edits.jsonl"
+)
 EXPORT_EXAMPLE = example("seprog export --output edits.jsonl", "seprog export --history | gzip")
 
 
@@ -32,6 +34,16 @@ def import_edits(
         str | None,
         typer.Option(metavar="NAME", help="Put all edits here.", show_default="as the rows say"),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            **options.A_MODEL_OR_EDITOR
+            | {
+                "help": "Refuse edits that this model cannot spell or has no room for.",
+                "show_default": "edits are not tried on a model",
+            }
+        ),
+    ] = None,
     json: options.AsJson = False,
 ) -> None:
     """Add edits from JSON lines: all of them or, if a row is bad, none.
@@ -39,8 +51,9 @@ def import_edits(
     A row holds a statement, or a prompt and a target, or a subject, a relation and an object; or
     what seprog export gave.
     """
+    check = None if model is None else common.open_editor(None, model, None, None).check
     with common.open_lines(file) as lines, common.open_memory(memory, create=True) as opened:
-        report = opened.import_rows(lines, namespace, skip_bad)
+        report = opened.import_rows(lines, namespace, skip_bad, check=check)
     refused = bool(report.errors) and not skip_bad
     for line, fault in report.errors:
         typer.echo(f"Line {line}: {fault}", err=True)

@@ -54,6 +54,15 @@ def test_bad_edits_are_refused_before_anything_is_loaded(bare: Run, args: list[s
     assert not Path("seprog.db").exists()
 
 
+def test_imported_edits_are_tried_on_a_model_if_one_is_named(run: Run) -> None:
+    long = "The story is " + "on and " * 250 + "on."
+    Path("rows.jsonl").write_text(f'{{"statement": "{SYDNEY}"}}\n{{"statement": "{long}"}}\n')
+    refused = run("import", "rows.jsonl", "--model", "tiny", code=2).stderr
+    assert "Line 2: The edit takes" in refused and "nothing was imported" in refused
+    assert "1 added" in run("import", "rows.jsonl", "--model", "tiny", "--skip-bad").stdout
+    assert "1 added" in run("import", "rows.jsonl").stdout
+
+
 def test_ask(run: Run, parts: Parts) -> None:
     run("edit", SYDNEY)
     plain = run("ask", QUESTION, "--max-new-tokens", "4").stdout
