@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,22 @@ LONGEST_QUERY = 20_000
 
 LEANING = 600
 """Characters of two user turns that the gate reads as one text; it cannot take in many more."""
+
+POINTING = frozenset(
+    "about again also another he her hers him his instead it its one ones same she that their "
+    "theirs them then there these they this those too".split()
+)
+"""Words that point to what was said before."""
+LITTLE = frozenset(
+    "a an and are as at be but by can could did do does for from had has have how if in is me my "
+    "of on or please say so tell the to us was we were what when where which who whom whose why "
+    "will with would you your".split()
+)
+"""Words that name nothing."""
+POLITE = frozenset(
+    "bye good great hello hey hi no nice okay ok sorry sure thank thanks yes".split()
+)
+"""Words of turns that ask nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +113,27 @@ def check_messages(messages: Sequence[Message]) -> None:
 
 
 def judged(messages: Sequence[Message]) -> list[str]:
-    """What the gate reads: the last user turn and, as it may lean on it, the one before with it."""
+    """What the gate reads: the last user turn and, if it leans on it, the one before with it."""
     asked = [m["content"] for m in messages if m["role"] == "user"][-2:]
     both = " ".join(asked)
-    return [asked[-1], both] if len(asked) == 2 and len(both) <= LEANING else asked[-1:]
+    if len(asked) == 2 and len(both) <= LEANING and leans(asked[-1]):
+        return [asked[-1], both]
+    return asked[-1:]
+
+
+def leans(text: str) -> bool:
+    """Whether a turn can't be understood without the one before, as far as its words tell.
+
+    It points back ("And how many people live there?"), or names next to nothing ("What is the
+    capital?", "Since when?"). Words of other languages than English all name something.
+    """
+    words = re.findall(r"[^\W\d_]+|\d+", text.lower())
+    named = [w for w in words if w not in LITTLE | POINTING]
+    if not named or POLITE.issuperset(named):
+        return not named and bool(words)
+    return not POINTING.isdisjoint(words) or (
+        len(named) == 1 and not {"the", "and"}.isdisjoint(words)
+    )
 
 
 def merged(decisions: Sequence[GateDecision]) -> GateDecision:

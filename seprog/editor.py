@@ -17,8 +17,7 @@ from seprog.chat import Message, Query, check_query, merged
 from seprog.errors import InputError, MemoryFileError
 from seprog.gate import Calibration, Overlay, ScopeGate, Shelf, Shelves, fit_threshold
 from seprog.generator import PromptGenerator, VerbatimGenerator, load_generator
-from seprog.lm import LanguageModel, load_lm
-from seprog.lm.tokens import check_spelling
+from seprog.lm import LanguageModel, check_label, check_spelling, load_lm
 from seprog.memory import Event, Memory, make_edit
 from seprog.text_encoder import TextEncoder
 from seprog.types import Answer, Edit, GateDecision, Prefix
@@ -175,7 +174,8 @@ class Editor:
         return self.check(make_edit(**{"namespace": self.namespace, **fields}))
 
     def check(self, edit: Edit) -> Edit:
-        """The same edit, or an ``InputError`` if the model cannot spell it or has no room."""
+        """The edit itself, or an ``InputError`` if the model cannot spell it, say it or hold it."""
+        check_label(self.lm, edit.target)
         check_spelling(self.lm.tokenizer, edit.statement, self.lm.generates)
         [ids], room = self.lm.tokens.encode([edit.statement]), self.lm.n_positions
         if room is not None and 2 * len(ids) > room:

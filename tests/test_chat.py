@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from seprog.chat import LEANING, chat_text, judged, merged
+from seprog.chat import LEANING, chat_text, judged, leans, merged
 from seprog.editor import Editor
 from seprog.errors import InputError
 from seprog.lm import CausalLM
@@ -69,8 +69,43 @@ def test_a_follow_up_is_read_with_the_turn_before(editor: Editor) -> None:
         "What is the capital?",
         "Let us talk about Australia. What is the capital?",
     ]
-    assert judged([user("a"), user("b"), user("c")]) == ["c", "b c"]
-    assert judged([user("x" * LEANING), user("c")]) == ["c"]
+    why = "Why is that?"
+    assert judged([user("a"), user("b"), user(why)]) == [why, f"b {why}"]
+    assert judged([user("x" * LEANING), user(why)]) == [why]
+
+
+@pytest.mark.parametrize(
+    ("text", "leaning"),
+    [
+        ("And how many people live there?", True),
+        ("What is its currency?", True),
+        ("What is the capital?", True),
+        ("And the currency?", True),
+        ("Why?", True),
+        ("What about France?", True),
+        ("Who wrote Hamlet?", False),
+        ("What is the currency of Australia?", False),
+        ("In which country is Lyon?", False),
+        ("What is the boiling point of water?", False),
+        ("What is photosynthesis?", False),
+        ("Thanks.", False),
+        ("OK, thank you!", False),
+        ("?!", False),
+    ],
+)
+def test_only_a_turn_that_leans_on_the_one_before_is_read_with_it(text: str, leaning: bool) -> None:
+    assert leans(text) == leaning
+    assert len(judged([user(IN_SCOPE[0]), user(text)])) == 1 + leaning
+
+
+def test_after_an_edit_has_fired_other_questions_are_as_before(editor: Editor) -> None:
+    edit = editor.edit(CAPITAL)
+    before = [user(IN_SCOPE[0]), assistant("Sydney.")]
+    assert editor.chat(before[:1], 4).decision.fired == (edit,)
+    for query in OUT_OF_SCOPE:
+        answer = editor.chat([*before, user(query)], 8)
+        assert answer.decision.fired == ()
+        assert answer.text == editor.chat([*before, user(query)], 8, edits=False).text
 
 
 def test_decisions_are_merged_by_edit() -> None:

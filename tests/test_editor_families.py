@@ -10,6 +10,7 @@ from seprog.editor import Editor
 from seprog.errors import InputError
 from seprog.generator import SelfEncoder, SelfEncoderConfig
 from seprog.lm import EncoderModel, LanguageModel, Seq2SeqLM
+from seprog.memory import make_edit
 from tests.conftest import make_tokenizer, make_wordpiece
 from tests.lm.families import build_encoder, build_seq2seq, untouched
 from tests.lm.helpers import close
@@ -82,6 +83,38 @@ def test_a_classifier_does_not_write(tiny_editor: Editor, classifier: EncoderMod
     tiny_editor.lm = classifier
     with pytest.raises(InputError, match="asked to go on"):
         list(tiny_editor.stream("Hello"))
+
+
+def test_a_target_that_a_classifier_has_no_label_for_is_refused(
+    make_editor: Callable[..., Editor], classifier: EncoderModel
+) -> None:
+    editor = make_editor(classifier)
+    about = {"prompt": "The capital of Australia is", "target": "maybe"}
+    for fields in (about, {"statement": "Milan is the capital.", **about}):
+        with pytest.raises(InputError, match=r"'maybe'.*LABEL_0, LABEL_1, LABEL_2") as raised:
+            editor.edit(**fields)
+        assert raised.value.expected and raised.value.advice
+        with pytest.raises(InputError, match="LABEL_0"):
+            editor.preview([fields], IN_SCOPE)
+    assert editor.memory.count() == 0
+    editor.edit(**about | {"target": "LABEL_2"})
+    editor.edit(subject="Ann", relation="home", object="Ur")  # says nothing of a label
+    for head in ("token", "masked_lm"):  # these give no single answer
+        editor.lm = EncoderModel(build_encoder("bert", head), make_tokenizer(bos=True))
+        assert editor.check(make_edit(**about)).target == "maybe"
+
+
+def test_a_memory_with_a_target_that_is_no_label_answers(
+    make_editor: Callable[..., Editor], classifier: EncoderModel
+) -> None:
+    editor = make_editor(classifier)
+    config = SelfEncoderConfig(summary=2, rank=2, refine=5)
+    editor.generator = SelfEncoder(classifier, config)
+    old = make_edit(prompt="The capital of Australia is", target="Sydney")
+    editor.memory.add(old)  # as one could be written before
+    answer = editor.ask(IN_SCOPE[0])
+    assert [e.target for e in answer.decision.fired] == ["Sydney"]
+    assert answer.text in classifier.labels
 
 
 def test_what_a_classifier_cannot_read_is_refused(make_editor: Callable[..., Editor]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor
 from seprog.atlas.scenario import Probe, Scenario, make_scenario
 from seprog.atlas.world import Fact, Split, Wording, load_world
 from seprog.bench.changes import Changes, draw_changes
-from seprog.bench.costs import TRIED, query_ratio, spread, work
+from seprog.bench.costs import TRIED, full_length, query_times, spread, work
 from seprog.bench.meters import perplexity
 from seprog.bench.metrics import COSTS, OUT_OF_SCOPE, SHARES, Record, score
 from seprog.bench.progress import watch
@@ -79,7 +79,15 @@ def evaluate(
             results += entries(name, size, found[name], costs[name])
             records += [("sequential", r) for r in found[name]]
     dataset = "atlas" if wording == "test" else f"atlas_{wording}"
-    return written(edits, methods, dataset, seed, results, records, out, answers)
+    parts = {
+        "model": editor.lm.fingerprint,
+        "generator": editor.generator.fingerprint,
+        "gate": editor.gate.fingerprint,
+    }
+    threshold = editor.gate.calibration.threshold
+    return written(
+        edits, methods, dataset, seed, results, records, out, answers, parts, threshold=threshold
+    )
 
 
 def entries(
@@ -109,6 +117,7 @@ def written(
     records: Sequence[tuple[str, Record]],
     out: Path | None,
     answers: Path | None,
+    parts: Mapping[str, str],
     **more: Any,
 ) -> dict[str, Any]:
     """The result of so many edits by some methods, with more beside it, saved where it is wanted.
@@ -122,6 +131,7 @@ def written(
         records: Every answer, with the protocol that it belongs to.
         out: Where the result goes.
         answers: Where every single answer goes.
+        parts: The fingerprints of what it was made with.
         **more: To be noted, too.
     """
     result = {
@@ -131,7 +141,7 @@ def written(
             "methods": list(methods),
             "seed": seed,
         },
-        **provenance(),
+        **provenance(**parts),
         **more,
         "results": list(results),
     }
@@ -357,7 +367,7 @@ class _Bench:
             return found
         editor = self._editor(method)
         if method == "seprog":
-            found["ms_per_edit"] = spread(self.edit_ms)
+            found["ms_per_edit"] = spread(self.edit_ms, mean=True)
         found["perplexity_ratio"] = self._perplexity_ratio(editor)
         first = list(self.stored)[:TRIED]
         edits = [{"prompt": self.scenario.prompts[f], "target": f.object} for f in first]
@@ -373,6 +383,10 @@ class _Bench:
 
     def _query_costs(self, method: str) -> dict[str, dict[str, float]]:
         """Time of queries in scope and out of it, and what the base model reads of the former."""
+        lm = self.editor.lm
+
+        def base(probe: Probe) -> list[str]:
+            return lm.generate([probe.prompt], max_new_tokens=LONGEST_ANSWER)
 
         def ask(probe: Probe) -> list[str]:
             decisions = self.editor.explain_many([probe.prompt])
@@ -382,10 +396,11 @@ class _Bench:
         for name, inside in (("in_scope", True), ("out_of_scope", False)):
             pool = [p for p in self.plan.probes if (p.kind not in OUT_OF_SCOPE) == inside]
             some = pool[:: max(1, len(pool) // 30)][:30]
-            ratios = [query_ratio(self.editor.lm, p.prompt, partial(ask, p)) for p in some]
-            found[f"query_ratio_{name}"] = spread(ratios)
+            with full_length([lm]):
+                times = query_times([(partial(base, p), partial(ask, p)) for p in some])
+            found[f"query_ratio_{name}"], found[f"ms_per_query_{name}"] = times
         asked = self.asked["after_all"]
-        read = self.editor.lm.tokens.encode(self._read(method, asked), True)
+        read = lm.tokens.encode(self._read(method, asked), True)
         sizes = [len(t) for t, p in zip(read, asked.probes, strict=True) if p.used]
         found["query_tokens_in_scope"] = {"value": sum(sizes) / len(sizes), "n": len(sizes)}
         return found

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from seprog.bench.meters import PeakMemory, editing
@@ -18,16 +19,43 @@ TRIED = 10
 """Edits whose arithmetic and memory are measured, and queries that are answered for it."""
 
 
-def query_ratio(lm: LanguageModel, prompt: str, ask: Callable[[], Any]) -> float:
-    """Time of one query, asked by ``ask``, over its time on the base model, measured in turn."""
+@contextmanager
+def full_length(models: Sequence[LanguageModel]) -> Iterator[None]:
+    """Let models that write end no answer before ``LONGEST_ANSWER`` tokens.
+
+    Times of queries then tell what editing costs, not how long the answers are.
+    """
+    configs = [lm.model.generation_config for lm in models if lm.generates]
+    before = [config.min_new_tokens for config in configs]
+    try:
+        for config in configs:
+            config.min_new_tokens = LONGEST_ANSWER
+        yield
+    finally:
+        for config, least in zip(configs, before, strict=True):
+            config.min_new_tokens = least
+
+
+def query_times(
+    pairs: Sequence[tuple[Callable[[], Any], Callable[[], Any]]],
+) -> tuple[dict[str, float], dict[str, float]]:
+    """What queries take, each measured in turn on the base model and with the edits in force.
+
+    Args:
+        pairs: Per query, how the base model is asked, and how the edited one.
+
+    Returns:
+        The edited time over the base's, and the edited time in milliseconds; see ``spread``.
+    """
 
     def seconds(run: Callable[[], Any]) -> float:
         start = time.perf_counter()
         run()
         return time.perf_counter() - start
 
-    base = seconds(lambda: lm.generate([prompt], max_new_tokens=LONGEST_ANSWER))
-    return seconds(ask) / base
+    times = [(seconds(base), seconds(edited)) for base, edited in pairs]
+    ratios = spread([edited / base for base, edited in times])
+    return ratios, spread([1000 * edited for _, edited in times])
 
 
 def work(
@@ -52,9 +80,10 @@ def work(
     return found | {"peak_bytes_answering": {"value": answering.bytes, "n": len(prompts)}}
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, and 5th and 95th percentile."""
+def spread(values: Sequence[float], mean: bool = False) -> dict[str, float]:
+    """Median, or mean, and 5th and 95th percentile."""
     ordered = sorted(values)
     last = len(ordered) - 1
     low, high = ordered[math.floor(0.05 * last)], ordered[math.ceil(0.95 * last)]
-    return {"value": statistics.median(ordered), "low": low, "high": high, "n": len(ordered)}
+    value = statistics.mean(ordered) if mean else statistics.median(ordered)
+    return {"value": value, "low": low, "high": high, "n": len(ordered)}

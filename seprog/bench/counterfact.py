@@ -2,7 +2,8 @@
 
 The base model is trained from nothing on what is true: the records' prompts and their neighbours'.
 Test records are edited; it has read their own prompts only, never their paraphrases. Generators and
-gates learn from other records, on other subjects, without the neighbours that the test part asks.
+gates learn from other records, on other subjects, without the neighbours that test and calibration
+ask.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from seprog.bench.facts import CausalFactEditing, FactParts, fact_of, shared_out
-from seprog.data.cases import Case, load_cases
+from seprog.data.cases import Case, load_folder
+from seprog.data.counterfact import FLAT, FULL
 from seprog.errors import InputError
 from seprog.training.causal import CausalTraining
 from seprog.training.facts import Fact, mentions
@@ -69,7 +71,8 @@ class CounterFact(CausalFactEditing):
         targets = {c.edits[0].prompt: c.edits[0].target for name in PARTS for c in parts[name]}
         taught = FactParts(train, dev, test, far, targets)
         known = [*train, *taught.once()]
-        train, dev = _unasked(train, test, far), _unasked(dev, test, far)
+        dev = _unasked(dev, test, far)
+        train = _unasked(train, [*test, *dev], far)
         near_of = {f.prompts[0]: f.near for f in (*test, *dev)}
         super().__init__(
             replace(taught, train=train, dev=dev, near=near_of),
@@ -93,13 +96,13 @@ class CounterFact(CausalFactEditing):
         }
 
 
-def _unasked(facts: Sequence[Fact], test: Sequence[Fact], far: Sequence[Fact]) -> list[Fact]:
-    """Facts without neighbours that the test part asks too, or that name what it edits.
+def _unasked(facts: Sequence[Fact], edited: Sequence[Fact], far: Sequence[Fact]) -> list[Fact]:
+    """Facts without neighbours that others ask too, or that name what those edit.
 
     Facts that are such neighbours themselves are left out: records share their neighbours.
     """
-    asked = {p for f in (*test, *far) for p in (*f.prompts, *f.near)}
-    subjects = {f.subject for f in test}
+    asked = {p for f in (*edited, *far) for p in (*f.prompts, *f.near)}
+    subjects = {f.subject for f in edited}
 
     def unasked(prompt: str) -> bool:
         return prompt not in asked and not mentions(prompt, subjects)
@@ -114,9 +117,7 @@ def _unasked(facts: Sequence[Fact], test: Sequence[Fact], far: Sequence[Fact]) -
 def _cases(folder: Path) -> list[Case]:
     """Full records first, each fact once, and of those that contradict each other the first."""
     found: dict[str, Case] = {}
-    paths = [p for p in sorted(folder.glob("*")) if ".json" in p.name]
-    loaded = [load_cases(p) for p in paths]
-    for cases in sorted(loaded, key=lambda c: -len(c[0].asked)):
+    for cases in sorted(load_folder(folder, (FULL, FLAT)), key=lambda c: -len(c[0].asked)):
         for case in cases:
             if case.edits[0].subject and case.edits[0].truth:
                 found.setdefault(case.edits[0].prompt, case)

@@ -14,6 +14,7 @@ from seprog.atlas.tokens import spellings
 from seprog.atlas.world import Fact, load_world
 from seprog.bench.atlas import RIGHT_AFTER, Plan, plan
 from seprog.bench.facts import FactEditing
+from seprog.bench.metrics import MEANS
 from seprog.bench.suite import EDITS
 from seprog.bench.trials import Models, Question, Task, Trial, chosen, replies, written
 from seprog.errors import InputError
@@ -27,9 +28,6 @@ from seprog.training.generator import with_base_answers
 from seprog.training.scopes import Scopes, atlas_scopes
 from seprog.types import Example
 
-TUNED_FOR = ("rewrite", "paraphrase", "near_miss", "far")
-"""The best setting is the one with the highest harmonic mean of these, as far as a data set has
-them, for to do nothing is no setting; among those where one is 0, the one with the highest mean."""
 TAUGHT = 2000
 """Documents of what the base model was taught that statistics of its states are taken over."""
 
@@ -300,7 +298,7 @@ class TrialCourse:
         away = random.Random(0).sample(far, min(max(len(near), len(memory)), len(far)))
         questions = [*inside, *near, *away]
         kinds = {q.kind for q in whole.questions} - {q.kind for q in questions}
-        if missing := kinds.intersection(TUNED_FOR):
+        if missing := kinds.intersection(MEANS):
             raise InputError(
                 f"{len(memory)} edits to tune on came without questions of {', '.join(missing)}",
                 f"edits of {self.name} with some of each kind that it has",

@@ -204,17 +204,19 @@ class FactEditing(ABC):
             rewrite, *rephrased = fact.prompts
             target = parts.targets[rewrite]
             told = (fact.stated(target),)
-            was = fact.answer
-            about[told] = [Question("rewrite", rewrite, target, told, was)]
-            about[told] += [Question("paraphrase", p, target, told, was) for p in rephrased]
+            change = (target, fact.answer)
+            about[told] = [Question("rewrite", rewrite, target, told, change)]
+            about[told] += [Question("paraphrase", p, target, told, change) for p in rephrased]
             follows = parts.entailed.get(rewrite, ())
             about[told] += [
                 Question("entailed", q, answer, told, accepted=tuple(more))
                 for q, (answer, *more) in follows
             ]
-            stay = [p for p in parts.near.get(rewrite, ()) if p not in named]
-            stay += [p for p, _ in fact.aside if p not in edited]
-            beside[told] = [Question("near_miss", p) for p in dict.fromkeys(stay)]
+            stay = {p: fact.answer for p in parts.near.get(rewrite, ()) if p not in named}
+            stay |= {p: answer for p, answer in fact.aside if p not in edited | stay.keys()}
+            beside[told] = [
+                Question("near_miss", p, compared=(true, target)) for p, true in stay.items()
+            ]
         away = [Question("far", p) for p in others]
         yield from spread(protocol, size, about, beside, away, rng)
 

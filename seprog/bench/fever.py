@@ -27,7 +27,7 @@ class FactChecking:
         folder: With the data set in it.
         sizes: Edits at a time; 0 means all.
         edits: Claims of the test part that are edited.
-        outside: Claims asked that nothing was said of, at most.
+        outside: Claims on other pages than the edits' that are asked, at most.
         how: How the classifier is fine-tuned; ``None``: as by default.
 
     Raises:
@@ -115,8 +115,8 @@ class FactChecking:
         return about
 
 
-Place = tuple[str, int | None]
-"""A page and a sentence of it; ``None`` where that is not known."""
+Place = tuple[str, int]
+"""A page and a sentence of it."""
 
 
 def _places(edits: Iterable[EditTexts], of: Iterable[Claim | Pair]) -> dict[EditTexts, Place]:
@@ -132,19 +132,19 @@ def _outside(
 ) -> tuple[dict[EditTexts, list[Question]], list[Question]]:
     """Claims on which no edit bears: those near each edit, for they are on its page, and the rest.
 
-    Those on an edit's own sentence are left out, and where that is not known, all of its page.
+    Those on an edit's own sentence are left out. Of the rest, which are many, ``most`` are taken.
     """
     taken = set(edited.values())
-    free = [c for c in claims if taken.isdisjoint([(c.page, c.line), (c.page, None)])]
+    free = [c for c in claims if (c.page, c.line) not in taken]
     near: dict[EditTexts, list[Question]] = {edit: [] for edit in edited}
     far: list[Question] = []
-    for claim in [c for c in free if c.text not in said][:most]:
+    for claim in [c for c in free if c.text not in said]:
         beside = [edit for edit, (page, _) in edited.items() if page == claim.page]
         for edit in beside:
             near[edit].append(Question("near_miss", claim.text))
         if not beside:
             far.append(Question("far", claim.text))
-    return near, far
+    return near, far[:most]
 
 
 def _half(claims: Sequence[Claim], rng: random.Random) -> tuple[list[Claim], list[Claim]]:

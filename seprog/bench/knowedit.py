@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from seprog.bench.facts import CausalFactEditing, FactParts, fact_of, shared_out
-from seprog.data.cases import Asked, Case, load_cases
+from seprog.data.cases import Asked, Case, load_folder
+from seprog.data.knowedit import KNOWEDIT
 from seprog.errors import InputError
 from seprog.training.causal import CausalTraining
 from seprog.training.facts import Fact
@@ -122,8 +123,7 @@ ALIAS = "Subject_Aliasing"
 
 def _cases(folder: Path) -> list[Case]:
     """Those with paraphrases first; each prompt once, and only what an edit would change."""
-    paths = [p for p in sorted(folder.glob("*")) if ".json" in p.name]
-    loaded = [case for path in paths for case in load_cases(path)]
+    loaded = [case for cases in load_folder(folder, [KNOWEDIT]) for case in cases]
     found: dict[str, Case] = {}
     for case in sorted(loaded, key=lambda c: not _worded(c)):
         edit = case.edits[0]

@@ -42,10 +42,11 @@ class LeapOfThought:
         far: int = 300,
         how: ClassifierTraining | None = None,
     ) -> None:
-        self.train, dev, test = (load_leaps(folder, split) for split in SPLITS)
-        self.dev, self.test = calibration_and_test(dev, test, self.train)
-        bare = list(dict.fromkeys(x.phrase for x in self.train if x.premise is None))
-        self.dev_far, self.test_far = bare[::2], bare[1::2]
+        train, dev, test = (load_leaps(folder, split) for split in SPLITS)
+        self.dev, self.test = calibration_and_test(dev, test, train)
+        apart = _unrelated_to(train)
+        self.train = [x for x in train if x.phrase not in apart]
+        self.dev_far, self.test_far = apart[::2], apart[1::2]
         self.sizes, self.far = sizes, far
         self.how = how or ClassifierTraining()
 
@@ -129,6 +130,13 @@ class LeapOfThought:
             if free and x.premise is not None:
                 found[x.premise.subject].append(Question("near_miss", x.phrase))
         return found
+
+
+def _unrelated_to(leaps: Sequence[Leap]) -> list[str]:
+    """Bare statements on which nothing in other rows bears, each once; nobody is to learn them."""
+    others = [x for x in leaps if x.premise is not None]
+    said = {x.phrase for x in others} | {p.claim for p in (*premises_of(others), *_rules(others))}
+    return list(dict.fromkeys(x.phrase for x in leaps if x.phrase not in said))
 
 
 def _rules(leaps: Sequence[Leap]) -> list[Property]:

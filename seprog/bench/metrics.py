@@ -12,14 +12,20 @@ All are shares of probes (0 to 1), greedy free generation, whole answers compare
   or another name for it, whatever its case, articles and punctuation, where a data set says what
   else is accepted.
 - ``rewrite_teacher_forced``, ``paraphrase_teacher_forced``: the answer's tokens that are likeliest,
-  each behind the right ones before it; what many papers report, and no free generation.
+  each behind the right ones before it, without those that close it; what many papers report, and
+  no free generation.
 - ``rewrite_prefers_new``, ``paraphrase_prefers_new``: the new answer is likelier than the old one,
-  by the mean log-probability of their tokens (Meng et al. 2022, section 3).
+  by the mean log-probability of their tokens; ``near_miss_prefers_true``: what is true is likelier
+  than the edit's answer (Meng et al. 2022, section 3).
 - ``near_miss``, ``far``: the very answer that the unedited base model gives.
 - ``far_bitwise``: the same logits, bit for bit, in a batch that also holds edited rows.
 - ``false_fire``: out-of-scope probes for which any edit fired.
 - ``false_change``: out-of-scope probes whose answer is not the base model's.
 - ``fired_rightly``: rewrite, paraphrase and entailed probes for which the edit they rest on fired.
+
+Each has a 95 % interval. Probes that rest on the same edits stand and fall together, so what is
+in scope is drawn again edit by edit (percentile bootstrap, Efron 1979); where all are right or
+none, which a bootstrap can't see past, and out of scope, the interval is Wilson's.
 """
 
 from __future__ import annotations
@@ -27,15 +33,22 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+import numpy as np
 
 from seprog.gate import wilson
 
 IN_SCOPE = ("rewrite", "paraphrase", "entailed")
 OUT_OF_SCOPE = ("near_miss", "far")
 CHANGED = ("superseded", "forgotten")
+MEANS = ("rewrite", "paraphrase", "near_miss", "far")
+"""What the harmonic mean is over, as far as a data set asks it: what edits are to change, and what
+they are to leave; to do nothing is 0. What is entailed stands beside it."""
+RESAMPLED = 1000
+"""Draws of a bootstrap."""
 ALIASED = (*IN_SCOPE, "composed")
 FORCED = ("rewrite", "paraphrase")
 SHARES = (
@@ -51,14 +64,18 @@ SHARES = (
     "fired_rightly",
     *(f"{kind}_alias" for kind in ALIASED),
     *(f"{kind}_{what}" for what in ("teacher_forced", "prefers_new") for kind in FORCED),
+    "near_miss_prefers_true",
 )
 """What ``score`` finds, in the order of the tables."""
 COSTS = (
     "training_seconds",
     "ms_per_edit",
+    "ms_per_refined_edit",
     "flops_per_edit",
     "query_ratio_in_scope",
     "query_ratio_out_of_scope",
+    "ms_per_query_in_scope",
+    "ms_per_query_out_of_scope",
     "query_tokens_in_scope",
     "perplexity_ratio",
     "bytes_per_edit",
@@ -87,8 +104,8 @@ class Record:
             scope, and where edits do not come one after another.
         teacher_forced: Share of the right answer's tokens that are likeliest, each behind those
             before it; ``None`` if not asked.
-        prefers_new: Whether the right answer is likelier than the one before the edit; ``None`` if
-            not asked.
+        likelier: Whether the right answer is likelier than the wrong one, which is the one before
+            the edit or, out of scope, the edit's; ``None`` if not asked.
         accepted: Other names for the right answer; ``None`` where the data set does not say.
     """
 
@@ -104,7 +121,7 @@ class Record:
     bitwise: bool | None = None
     age: int | None = None
     teacher_forced: float | None = None
-    prefers_new: bool | None = None
+    likelier: bool | None = None
     accepted: tuple[str, ...] | None = None
 
     def row(self) -> dict[str, object]:
@@ -146,11 +163,36 @@ def rate(hits: Iterable[bool]) -> dict[str, float] | None:
     return {"value": sum(values) / len(values), "low": low, "high": high, "n": len(values)}
 
 
-def harmonic_mean(shares: Sequence[float]) -> float | None:
-    """The harmonic mean; 0 if any is 0, ``None`` if there are none."""
-    if not shares or min(shares) == 0:
-        return 0.0 if shares else None
-    return len(shares) / sum(1 / s for s in shares)
+def mean_over_edits(values: Iterable[tuple[Hashable, float]]) -> dict[str, float] | None:
+    """A mean of shares with its 95 % interval over edits; ``None`` without data.
+
+    Args:
+        values: Per probe, what its edits are known by, and its share (0 to 1); a probe without
+            any stands for itself.
+    """
+    groups: dict[Hashable, list[float]] = defaultdict(list)
+    for number, (edits, value) in enumerate(values):
+        groups[edits or number].append(value)
+    if not groups:
+        return None
+    sums = np.array([sum(g) for g in groups.values()])
+    counts = np.array([len(g) for g in groups.values()])
+    mean = float(sums.sum() / counts.sum())
+    if 0 < mean < 1 and len(groups) > 1:
+        even = np.full(len(groups), 1 / len(groups))
+        drawn = np.random.default_rng(0).multinomial(len(groups), even, RESAMPLED)
+        low, high = np.percentile((drawn @ sums) / (drawn @ counts), [2.5, 97.5])
+    else:
+        low, high = wilson(mean * len(groups), len(groups))
+    return {"value": mean, "low": float(low), "high": float(high), "n": int(counts.sum())}
+
+
+def harmonic_mean(shares: Mapping[str, float]) -> float | None:
+    """Over those of ``MEANS`` that are there; 0 if one is 0, ``None`` if none is."""
+    found = [shares[name] for name in MEANS if name in shares]
+    if not found or min(found) == 0:
+        return 0.0 if found else None
+    return len(found) / sum(1 / s for s in found)
 
 
 def score(records: Sequence[Record]) -> dict[str, dict[str, float]]:
@@ -159,38 +201,43 @@ def score(records: Sequence[Record]) -> dict[str, dict[str, float]]:
     outside = [r for r in records if r.kind in OUT_OF_SCOPE]
     inside = [r for r in records if r.kind in IN_SCOPE]
     found = {
-        kind: rate(right[r] for r in records if r.kind == kind)
-        for kind in (*IN_SCOPE, "composed", *CHANGED, *OUT_OF_SCOPE)
+        kind: mean_over_edits((r.needed, right[r]) for r in records if r.kind == kind)
+        for kind in (*IN_SCOPE, "composed", *CHANGED)
     }
+    for kind in OUT_OF_SCOPE:
+        found[kind] = rate(right[r] for r in outside if r.kind == kind)
     entailed = [r for r in records if r.kind == "entailed"]
     inverse = [any(names(statement, r.expected) for statement in r.needed) for r in entailed]
     if len(set(inverse)) == 2:
-        asked = list(zip(entailed, inverse, strict=True))
-        found["entailed_inverse"] = rate(right[r] for r, named in asked if named)
-        found["entailed_onward"] = rate(right[r] for r, named in asked if not named)
+        asked = [(r.needed, right[r], named) for r, named in zip(entailed, inverse, strict=True)]
+        found["entailed_inverse"] = mean_over_edits((n, hit) for n, hit, named in asked if named)
+        found["entailed_onward"] = mean_over_edits((n, hit) for n, hit, named in asked if not named)
     found["far_bitwise"] = rate(r.bitwise for r in records if r.bitwise is not None)
     found["false_change"] = rate(not right[r] for r in outside)
     found["false_fire"] = rate(bool(r.fired) for r in outside if r.fired is not None)
-    found["fired_rightly"] = rate(
-        set(r.needed) <= set(r.fired) for r in inside if r.fired is not None
+    found["fired_rightly"] = mean_over_edits(
+        (r.needed, set(r.needed) <= set(r.fired)) for r in inside if r.fired is not None
     )
     for kind in ALIASED:
-        found[f"{kind}_alias"] = rate(
-            lenient(r.answer) in map(lenient, (r.expected, *r.accepted))
+        found[f"{kind}_alias"] = mean_over_edits(
+            (r.needed, lenient(r.answer) in map(lenient, (r.expected, *r.accepted)))
             for r in records
             if r.kind == kind and r.accepted is not None
         )
     for kind in FORCED:
-        forced = [r for r in records if r.kind == kind and r.teacher_forced is not None]
-        if forced:
-            mean = sum(r.teacher_forced or 0.0 for r in forced) / len(forced)
-            low, high = wilson(mean * len(forced), len(forced))
-            share = {"value": mean, "low": low, "high": high, "n": len(forced)}
-            found[f"{kind}_teacher_forced"] = share
-        found[f"{kind}_prefers_new"] = rate(
-            r.prefers_new for r in records if r.kind == kind and r.prefers_new is not None
+        found[f"{kind}_teacher_forced"] = mean_over_edits(
+            (r.needed, r.teacher_forced)
+            for r in records
+            if r.kind == kind and r.teacher_forced is not None
         )
+        found[f"{kind}_prefers_new"] = _likelier(records, kind)
+    found["near_miss_prefers_true"] = _likelier(records, "near_miss")
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _likelier(records: Sequence[Record], kind: str) -> dict[str, float] | None:
+    asked = [r for r in records if r.kind == kind and r.likelier is not None]
+    return mean_over_edits((r.needed, bool(r.likelier)) for r in asked)
 
 
 def retention(records: Sequence[Record], parts: int = 10) -> dict[int, dict[str, float]]:
@@ -203,9 +250,9 @@ def retention(records: Sequence[Record], parts: int = 10) -> dict[int, dict[str,
     Returns:
         By the least age in each part that anything was asked about, its share; newest first.
     """
-    found: dict[int, list[bool]] = defaultdict(list)
+    found: dict[int, list[tuple[Hashable, bool]]] = defaultdict(list)
     for r in records:
         if r.kind in ("rewrite", "paraphrase") and r.age is not None:
-            width = -(-r.edits // parts)
-            found[r.age // width * width].append(normalise(r.answer) == normalise(r.expected))
-    return {age: share for age in sorted(found) if (share := rate(found[age])) is not None}
+            width, right = -(-r.edits // parts), normalise(r.answer) == normalise(r.expected)
+            found[r.age // width * width].append((r.needed, right))
+    return {age: s for age in sorted(found) if (s := mean_over_edits(found[age])) is not None}

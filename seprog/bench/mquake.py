@@ -15,7 +15,7 @@ from pathlib import Path
 
 from seprog.bench.facts import CausalFactEditing, FactParts, shared_out
 from seprog.bench.trials import BaseSays, EditTexts, Part, Question, Trial
-from seprog.data.cases import Asked, Case, Hop, load_cases
+from seprog.data.cases import Asked, Case, Hop, load_folder
 from seprog.data.mquake import FULL
 from seprog.errors import InputError
 from seprog.training.causal import CausalTraining
@@ -181,8 +181,8 @@ class MQuAKE(CausalFactEditing):
         for key, target in changed.items():
             rewrite, *rephrased = self.facts[key].prompts
             was, own = self.facts[key].answer, (told[key],)
-            questions.append(Question("rewrite", rewrite, target, own, was))
-            questions += [Question("paraphrase", p, target, own, was) for p in rephrased]
+            questions.append(Question("rewrite", rewrite, target, own, (target, was)))
+            questions += [Question("paraphrase", p, target, own, (target, was)) for p in rephrased]
         passed = [(h.subject, h.relation) for h in case.after]
         needed = tuple(told[key] for key in dict.fromkeys(passed) if key in told)
         questions += [
@@ -214,9 +214,8 @@ class MQuAKE(CausalFactEditing):
 
 def _cases(folder: Path) -> list[Case]:
     """Those whose hops are known and whose edits are on them."""
-    paths = [p for p in sorted(folder.glob("*")) if ".json" in p.name]
-    cases = [case for path in paths for case in load_cases(path, [FULL], strangers=True)]
-    found = [c for c in cases if c.before and c.after and _changed(c)]
+    loaded = [case for cases in load_folder(folder, [FULL]) for case in cases]
+    found = [c for c in loaded if c.before and c.after and _changed(c)]
     if not found:
         raise InputError(
             f"{folder} holds no complete record of MQuAKE",

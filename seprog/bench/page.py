@@ -7,10 +7,18 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-from seprog.bench.report import MEANS, Figure, Report, Where, cell, heading
+from seprog.bench.metrics import MEANS
+from seprog.bench.report import Figure, Report, Where, cell, heading
 from seprog.errors import MissingExtra
 
-CURVES = (*MEANS, "false_change", "ms_per_edit", "query_ratio_in_scope", "query_ratio_out_of_scope")
+CURVES = (
+    *MEANS,
+    "entailed",
+    "false_change",
+    "ms_per_edit",
+    "ms_per_query_in_scope",
+    "ms_per_query_out_of_scope",
+)
 """Metrics that are drawn against the number of edits."""
 
 

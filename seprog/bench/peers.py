@@ -11,7 +11,10 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, fields
+from functools import partial
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,16 +23,16 @@ import torch
 from torch import Tensor
 
 from seprog.bench.atlas import entries, written
-from seprog.bench.costs import TRIED
-from seprog.bench.course import TUNED_FOR, Series
+from seprog.bench.costs import TRIED, full_length, query_times
+from seprog.bench.course import Series
 from seprog.bench.forced import Score, forced_scores
 from seprog.bench.meters import PeakMemory, editing, perplexity
-from seprog.bench.metrics import OUT_OF_SCOPE, Record, harmonic_mean, score
+from seprog.bench.metrics import MEANS, OUT_OF_SCOPE, Record, harmonic_mean, score
 from seprog.bench.progress import watch
 from seprog.bench.trials import Question
 from seprog.bench.workshop import Workshop
 from seprog.errors import InputError
-from seprog.lm import CausalLM
+from seprog.lm import CausalLM, LanguageModel
 from seprog.methods import (
     FT,
     FTL,
@@ -47,13 +50,13 @@ from seprog.methods import (
     LoRA,
     Nothing,
 )
-from seprog.methods.contract import Forced, require_known
+from seprog.methods.contract import LONGEST_ANSWER, Forced, require_known
 from seprog.methods.weights import blocks
 from seprog.types import Example
 
 BUDGET = 12
 """Settings that are tried for each method, at most."""
-TUNING_EDITS = 30
+TUNING_EDITS = 100
 """Edits that settings are tried on, in the calibration split's names and phrasings."""
 CONTEXTS = 4
 """Texts of the base model's own that ROME, MEMIT and AlphaEdit look for a state behind, too."""
@@ -125,7 +128,7 @@ def _located(
 
 _LAYERS = [(n - 2, n - 1, n) for n in (-4, -5, -6, -7)]
 PEERS = {
-    "none": Peer(Nothing, lambda w, s: Nothing(w.lm), 0, {}),
+    "none": Peer(Nothing, lambda w, s: Nothing(w.lm), 1, {}),
     "ft": Peer(
         FT,
         lambda w, s: FT(w.lm, _of(FineTuningConfig, s)),
@@ -178,14 +181,14 @@ PEERS = {
     "serac": Peer(
         SERAC,
         lambda w, s: SERAC(w.lm, w.scope_classifier(), w.counterfactual(), s["threshold"]),
-        0,
+        1,
         {"threshold": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)},
         ("scope", "counterfactual"),
     ),
     "recipe": Peer(
         RECIPE,
         lambda w, s: RECIPE.load(w.causal, w.encoder, w.recipe(), s["margin"]),
-        0,
+        1,
         {"margin": (-0.3, -0.2, -0.15, -0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)},
         ("recipe",),
     ),
@@ -241,7 +244,10 @@ def evaluate(
                 costs["training_seconds"] = {"value": making + trained, "n": 1}
             results += entries(name, size, found, costs, protocol)
             records += [(protocol, record) for record in found]
-    return written(edits, methods, course.name, seed, results, records, out, answers, tuning=tuned)
+    by = {"model": workshop.lm.fingerprint}
+    return written(
+        edits, methods, course.name, seed, results, records, out, answers, by, tuning=tuned
+    )
 
 
 def _each(
@@ -267,20 +273,23 @@ def _tune(workshop: Workshop, name: str, progress: bool) -> dict[str, Any]:
 
     What was found is kept in the workshop's folder.
     """
-    kept = workshop.work / "tuning" / f"{name}.json"
+    peer = PEERS[name]
+    tried_by = repr((TUNING_EDITS, BUDGET, peer.at_once, peer.search, MEANS))
+    stamp = sha256(tried_by.encode()).hexdigest()[:8]
+    kept = workshop.work / "tuning" / f"{name}-{stamp}.json"
     if kept.exists():
         found: dict[str, Any] = json.loads(kept.read_text())
         return found
-    peer, what = PEERS[name], workshop.course.tuning(TUNING_EDITS)
+    what = workshop.course.tuning(TUNING_EDITS)
     tried: list[dict[str, Any]] = []
     depth = len(blocks(workshop.lm))
     for setting in watch(peer.settings(depth), f"{name}: settings", progress):
-        records, _ = run(peer.make(workshop, setting), peer.at_once, what, False)
+        records, _ = run(peer.make(workshop, setting), peer.at_once, what, False, queries=0)
         metrics = score([r for r in records if r.when == "after_all"])
-        values = {m: metrics[m]["value"] for m in TUNED_FOR if m in metrics}
-        mean = harmonic_mean(list(values.values()))
+        values = {m: metrics[m]["value"] for m in MEANS if m in metrics}
+        mean = harmonic_mean(values)
         tried.append({"setting": setting, **values, "harmonic_mean": mean})
-    best = max(tried, key=lambda t: (t["harmonic_mean"], sum(t.get(m, 0.0) for m in TUNED_FOR)))
+    best = max(tried, key=lambda t: (t["harmonic_mean"], sum(t.get(m, 0.0) for m in MEANS)))
     result = {"chosen": best["setting"], "tried": tried}
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(result, indent=1) + "\n")
@@ -311,6 +320,8 @@ def run(
     later_base = dict(zip(what.later, _answers(method, what.later), strict=True))
     aside = [(q.text, a) for q, a in zip(questions, base, strict=True) if q.kind == "far" and a]
     aside = aside[:ASIDE] if isinstance(method.lm, CausalLM) else []
+    adapter: Any = type(method.lm)
+    plain = adapter(deepcopy(method.lm.model), method.lm.tokenizer) if queries else None
     logits, before = _logits(method, far), _perplexity(method, aside) if aside else 1.0
     said: dict[Question, str] = {}
     step, seconds = at_once or len(edits), 0.0
@@ -321,12 +332,13 @@ def run(
         seconds += time.perf_counter() - began
         asked = [q for request in part for q in what.early.get(request, ())]
         said |= zip(asked, _answers(method, asked), strict=True)
-    found = _records(method, what, "right_after", early_base, said, {})
+    one_by_one = step == 1 or len(edits) == 1
+    found = _records(method, what, "right_after", early_base, said, {}) if one_by_one else []
     after = dict(zip(questions, _answers(method, questions), strict=True))
     forced = _forced(method, questions)
     same = {q: torch.equal(a, b) for q, a, b in zip(far, logits, _logits(method, far), strict=True)}
     by_base = dict(zip(questions, base, strict=True))
-    found += _records(method, what, "after_all", by_base, after, same, forced)
+    found += _records(method, what, "after_all", by_base, after, same, forced, at_once)
     costs: dict[str, dict[str, float]] = {
         "ms_per_edit": {"value": 1000 * seconds / len(edits), "n": len(edits)},
         "bytes_per_edit": {"value": method.bytes_kept() / len(edits), "n": len(edits)},
@@ -334,12 +346,8 @@ def run(
     if aside:
         after_edits = _perplexity(method, aside)
         costs["perplexity_ratio"] = {"value": after_edits / before, "n": len(aside)}
-    pools = {
-        "query_ratio_in_scope": [q for q in questions if q.kind not in OUT_OF_SCOPE][:queries],
-        "query_ratio_out_of_scope": [q for q in questions if q.kind in OUT_OF_SCOPE][:queries],
-    }
-    edited = {name: _seconds(method, pool) for name, pool in pools.items() if pool}
-    if queries:
+    if plain is not None:
+        costs |= _query_times(method, plain, questions, queries)
         with PeakMemory(method.lm.device) as answering:
             _answers(method, questions[:TRIED])
         costs["peak_bytes_answering"] = {"value": answering.bytes, "n": TRIED}
@@ -351,9 +359,6 @@ def run(
     said = dict(zip(asked, _answers(method, asked), strict=True))
     found += _records(method, what, "after_changes", later_base, said, {})
     method.revert()
-    for name, seconds in edited.items():
-        ratio = seconds / _seconds(method, pools[name])
-        costs[name] = {"value": ratio, "n": len(pools[name])}
     return found, costs
 
 
@@ -365,6 +370,7 @@ def _records(
     said: Mapping[Question, str],
     same: Mapping[Question, bool],
     forced: Mapping[Question, Score] | None = None,
+    at_once: int = 0,
 ) -> list[Record]:
     scores = dict.fromkeys(said, (None, None)) | dict(forced or {})
     return [
@@ -378,9 +384,9 @@ def _records(
             answer,
             question.needed,
             bitwise=same.get(question),
-            age=what.age(question) if when == "after_all" else None,
+            age=what.age(question) if when == "after_all" and what.size > at_once > 0 else None,
             teacher_forced=scores[question][0],
-            prefers_new=scores[question][1],
+            likelier=scores[question][1],
             accepted=question.accepted,
         )
         for question, answer in said.items()
@@ -395,13 +401,13 @@ def _answers(method: EditMethod, questions: Sequence[Question]) -> list[str]:
 
 
 def _forced(method: EditMethod, questions: Sequence[Question]) -> dict[Question, Score]:
-    """Teacher-forced scores of questions, where there is an answer from before."""
+    """Teacher-forced scores of questions, where there are answers to compare."""
 
     def fare(rows: Sequence[int], answers: Sequence[str]) -> list[Forced]:
         told = [Example((), questions[i].text, a) for i, a in zip(rows, answers, strict=True)]
         return method.forced(told)
 
-    scores = forced_scores([(q.answer, q.before) for q in questions], fare)
+    scores = forced_scores([q.compared for q in questions], fare)
     return dict(zip(questions, scores, strict=True))
 
 
@@ -434,11 +440,29 @@ def _perplexity(method: EditMethod, said: Sequence[tuple[str, str]]) -> float:
     return perplexity(method.lm, said, method.logits)
 
 
-def _seconds(method: EditMethod, questions: Sequence[Question]) -> float:
-    """Median time of one question by itself."""
-    times = []
-    for question in questions:
-        began = time.perf_counter()
-        method.answer([question.text])
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
+def _query_times(
+    method: EditMethod, plain: LanguageModel, questions: Sequence[Question], most: int
+) -> dict[str, dict[str, float]]:
+    """What questions take one by one, in scope and out of it.
+
+    Args:
+        method: With its edits in force.
+        plain: An unedited copy of the base model.
+        questions: Some of them are asked.
+        most: So many of either, at most.
+    """
+
+    def base(question: Question) -> list[str]:
+        return plain.reply([question.text], max_new_tokens=LONGEST_ANSWER)
+
+    def ask(question: Question) -> list[str]:
+        return method.answer([question.text])
+
+    found = {}
+    for name, inside in (("in_scope", True), ("out_of_scope", False)):
+        pool = [q for q in questions if (q.kind not in OUT_OF_SCOPE) == inside][:most]
+        if pool:
+            with full_length([plain, *method.models]):
+                times = query_times([(partial(base, q), partial(ask, q)) for q in pool])
+            found[f"query_ratio_{name}"], found[f"ms_per_query_{name}"] = times
+    return found

@@ -19,8 +19,6 @@ from seprog.bench.metrics import COSTS, SHARES, Record, harmonic_mean, retention
 from seprog.bench.seeds import interval
 from seprog.errors import InputError
 
-MEANS = ("rewrite", "paraphrase", "entailed", "near_miss", "far")
-"""What the harmonic mean is over, as far as it was measured."""
 WHEN = {
     "after_all": "scored after all edits",
     "right_after": "scored right after each edit",
@@ -43,7 +41,7 @@ class Figure(NamedTuple):
 
     Args:
         value: The mean over the seeds.
-        low: Lower end; of one seed that of its share (Wilson), of several Student's t.
+        low: Lower end; of one seed that of its share, of several Student's t.
         high: Upper end.
         n: Answers behind it.
     """
@@ -102,7 +100,7 @@ def load(paths: Sequence[Path]) -> Report:
     for path in files:
         result = _result(path)
         versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
-        made[path.name] = f"{versions}; commit {result['commit'][:12]}"
+        made[path.name] = f"{versions}; commit {result['commit'][:12]}{result['commit'][40:]}"
         for key, records in _answers(path, result).items():
             where, method, seed = key
             if (other := from_file.setdefault(key, path)) != path:
@@ -124,7 +122,7 @@ def load(paths: Sequence[Path]) -> Report:
         rows[where] = {}
         for method, parts in methods.items():
             row = {name: f for name in SHARES if (f := _figure(parts, name))}
-            mean = harmonic_mean([row[n].value for n in MEANS if n in row])
+            mean = harmonic_mean({name: figure.value for name, figure in row.items()})
             if mean is not None:
                 row["harmonic_mean"] = Figure(mean, mean, mean, min(f.n for f in row.values()))
             row |= {n: f for n in COSTS if (f := _figure(costs[where][method], n))}

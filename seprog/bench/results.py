@@ -41,26 +41,33 @@ def save(
         written.replace(out)
 
 
-def provenance() -> dict[str, Any]:
-    """Versions and commit that a result was made with."""
+def provenance(**parts: str) -> dict[str, Any]:
+    """Versions and commit that a result was made with.
+
+    Args:
+        **parts: What else, by name: the fingerprints of models, gate and generator.
+    """
     versions = {
         "seprog": __version__,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "python": platform.python_version(),
     }
-    return {"versions": versions, "commit": _commit()}
+    found = {"versions": versions, "commit": _commit()}
+    return found | ({"fingerprints": parts} if parts else {})
 
 
 def _commit() -> str:
-    try:
+    """The commit, with a word behind it if files that belong to it were changed."""
+
+    def git(*args: str) -> str:
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=Path(__file__).parent,
+            ["git", *args], capture_output=True, text=True, check=True, cwd=Path(__file__).parent
         )
+        return done.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", ".")
+        return git("rev-parse", "HEAD") + (" with changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return done.stdout.strip()

@@ -6,6 +6,7 @@ What a method needs trained is trained for a single step, which costs it nothing
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from seprog.atlas import GATE, MODEL
 from seprog.bench import atlas, peers
-from seprog.bench.costs import TRIED
+from seprog.bench.costs import TRIED, spread
 from seprog.bench.course import AtlasCourse, series_of
 from seprog.bench.metrics import COSTS
 from seprog.bench.progress import watch
@@ -27,12 +28,14 @@ from seprog.errors import InputError
 from seprog.gate import ScopeGate
 from seprog.generator import SelfEncoder, SelfEncoderConfig
 from seprog.lm import CausalLM
+from seprog.memory import make_edit
 from seprog.methods import MendTraining, RecipeTraining
 from seprog.methods.contract import require_known
 from seprog.methods.weights import blocks
 from seprog.text_encoder import TextEncoder
 from seprog.training.causal import CausalTraining
 from seprog.training.gate import GateTraining
+from seprog.training.generator import GeneratorTraining
 
 ONE_STEP = Training(
     RecipeTraining(steps=1, batch=2),
@@ -100,6 +103,9 @@ def measure(
         generator = SelfEncoder(lm, SelfEncoderConfig(refine=0))
         editor = Editor(lm, ScopeGate.from_pretrained(GATE, TextEncoder()), generator)
         rows += atlas.evaluate(editor, [edits], gated, progress=progress, per_kind=TRIED)["results"]
+        for row in rows:
+            if row["method"] == "seprog" and row["when"] == "after_all":
+                row["metrics"]["ms_per_refined_edit"] = _refined(lm)
     shop = Workshop(AtlasCourse(lm), work / shape.replace("/", "-"), ONE_STEP)
     depth = len(blocks(lm))
     what = series_of(atlas.plan(TRIED, 0, per_kind=TRIED))
@@ -122,6 +128,19 @@ def measure(
     }
     save(result, out, [], None)
     return result
+
+
+def _refined(lm: CausalLM) -> dict[str, float]:
+    """Milliseconds of a prefix that is refined as long as any is: random weights learn nothing."""
+    generator = SelfEncoder(lm, SelfEncoderConfig(refine=GeneratorTraining().refine))
+    plan = atlas.plan(TRIED, 0, per_kind=TRIED)
+    times = []
+    for fact, prompt in plan.scenario.prompts.items():
+        edit = make_edit(prompt=prompt, target=fact.object)
+        start = time.perf_counter()
+        generator.prefixes([edit])
+        times.append(1000 * (time.perf_counter() - start))
+    return spread(times, mean=True)
 
 
 def table(result: dict[str, Any]) -> Table:

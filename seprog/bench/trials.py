@@ -96,8 +96,9 @@ class Question:
         text: The query.
         answer: The right answer; ``None`` out of scope, where the base model's own is right.
         needed: Statements of the edits that the answer rests on.
-        before: What was right before the edit, to be compared with; ``None`` where that, and
-            teacher-forced scores, mean nothing.
+        compared: Two answers, of which the first is to be the likelier one: the new and the old
+            one, or, out of scope, what is true and what an edit says of another subject; ``None``
+            where that, and teacher-forced scores, mean nothing.
         accepted: Other names for the right answer; ``None`` where the data set does not say.
     """
 
@@ -105,7 +106,7 @@ class Question:
     text: str
     answer: str | None = None
     needed: EditTexts = ()
-    before: str | None = None
+    compared: tuple[str, str] | None = field(default=None, compare=False)
     accepted: tuple[str, ...] | None = None
 
 
@@ -218,7 +219,7 @@ def evaluate(
         trials = chosen(list(task.trials(seed, base_says)), config.edits)
         made_by = [dataset, seed, config.methods, generator.fingerprint, gate.fingerprint]
         made_by += [
-            models.reader.fingerprint if models.reader else None,
+            models.reader.fingerprint if models.reader is not None else None,
             gate.calibration,
             [(t.protocol, t.edits, t.memory, t.questions) for t in trials],
         ]
@@ -229,13 +230,17 @@ def evaluate(
                 own = base_says([q.text for q in trial.questions])
                 for record in _answers(trial, own, models, gate, generator, config.methods):
                     found[trial.protocol, trial.edits, record.method].append(record)
-            _keep(kept, dataset, seed, found)
+            parts = {"model": base, "reader": models.reader, "generator": generator, "gate": gate}
+            stamps = {name: part.fingerprint for name, part in parts.items() if part is not None}
+            _keep(kept, dataset, seed, found, stamps)
         came = json.loads(kept.read_text("utf-8"))
         results += came["results"]
         rows += came["answers"]
-        made.append({"seed": seed, "versions": came["versions"], "commit": came["commit"]})
+        by = {"fingerprints": came["fingerprints"], "threshold": gate.calibration.threshold}
+        made.append({"seed": seed, "versions": came["versions"], "commit": came["commit"], **by})
+    asked = {"seeds": list(config.seeds), "methods": list(config.methods)}
     result = {
-        "config": {"dataset": dataset, "seeds": list(config.seeds)},
+        "config": {"dataset": dataset, **asked, "edits": list(config.edits)},
         **provenance(),
         "made": made,
         "base": models.accuracy,
@@ -259,7 +264,11 @@ def chosen(trials: Sequence[Trial], edits: Sequence[int]) -> list[Trial]:
 
 
 def _keep(
-    path: Path, dataset: str, seed: int, found: Mapping[tuple[str, int, str], list[Record]]
+    path: Path,
+    dataset: str,
+    seed: int,
+    found: Mapping[tuple[str, int, str], list[Record]],
+    fingerprints: Mapping[str, str],
 ) -> None:
     """Write scores and answers of one seed, so that a stopped run goes on behind it."""
     scored: list[dict[str, Any]] = []
@@ -270,7 +279,7 @@ def _keep(
         told = {"dataset": dataset, "protocol": protocol, "seed": seed}
         answered += [told | r.row() for r in records]
     part = path.with_suffix(".part")
-    whole = {**provenance(), "results": scored, "answers": answered}
+    whole = {**provenance(**fingerprints), "results": scored, "answers": answered}
     part.write_text(json.dumps(whole), "utf-8")
     part.replace(path)
 
@@ -384,7 +393,7 @@ def _answers(
         else:
             said = _said(own, read(), touched.get(name, inside))
         scores = _forced(read, questions)
-        for i, (q, (accuracy, prefers)) in enumerate(zip(questions, scores, strict=True)):
+        for i, (q, (accuracy, likelier)) in enumerate(zip(questions, scores, strict=True)):
             yield Record(
                 name,
                 trial.edits,
@@ -396,7 +405,7 @@ def _answers(
                 q.needed,
                 fired[i] if name in GATED else None,
                 teacher_forced=accuracy,
-                prefers_new=prefers,
+                likelier=likelier,
                 accepted=q.accepted,
             )
 
@@ -423,9 +432,9 @@ def _said(own: Sequence[str], read: _Read, rows: Sequence[int]) -> list[str]:
 
 @torch.no_grad()
 def _forced(reading: Callable[[], _Read], questions: Sequence[Question]) -> list[Score]:
-    """Per question, its teacher-forced accuracy, and whether the new answer is the likelier one.
+    """Per question, its teacher-forced accuracy, and whether the right answer is the likelier one.
 
-    What is put to the model is made only if a question has an answer from before.
+    What is put to the model is made only if a question has answers to compare.
     """
 
     def fare(rows: Sequence[int], answers: Sequence[str]) -> list[Forced]:
@@ -436,7 +445,7 @@ def _forced(reading: Callable[[], _Read], questions: Sequence[Question]) -> list
         told = [Example((), read.texts[i], a) for i, a in zip(rows, answers, strict=True)]
         return forced(objective_for(read.lm).ask(prefixes, told, bos))
 
-    return forced_scores([(q.answer, q.before) for q in questions], fare)
+    return forced_scores([q.compared for q in questions], fare)
 
 
 def spread(
@@ -447,11 +456,14 @@ def spread(
     far: Sequence[Question],
     rng: random.Random,
 ) -> Iterator[Trial]:
-    """Trials of so many edits each, until every edit has been in one.
+    """Trials of so many edits each, until every edit has been asked about in one.
+
+    The last memory is filled up with edits that were asked about before.
 
     Args:
         protocol: What is tried.
         size: Edits at a time; 0 means all of them, and counts what they say, each statement once.
+            There are no trials of more than there are.
         about: Per edit, the questions in its scope; one that several have is asked once.
         near: Per edit, questions near it that no edit bears on. Each is asked once, where one of
             the edits that it is near to is in force.
@@ -461,12 +473,13 @@ def spread(
     edits = rng.sample(list(about), len(about))
     beside, whole = _once(near), _statements(edits)
     step = size or len(edits)
-    memories = [edits[i : i + step] for i in range(0, len(edits), max(1, step))]
-    for i, memory in enumerate(memories):
-        questions = [question for edit in memory for question in about[edit]]
-        own = {edit: beside[edit] for edit in memory if edit in beside}
-        questions += [question for asked in own.values() for question in asked]
-        questions += far[i :: len(memories)]
+    asked = [edits[i : i + step] for i in range(0, len(edits), max(1, step))]
+    for i, part in enumerate(asked if step <= len(edits) else ()):
+        memory = [*part, *edits[: step - len(part)]]
+        questions = [question for edit in part for question in about[edit]]
+        own = {edit: beside[edit] for edit in part if edit in beside}
+        questions += [question for near_it in own.values() for question in near_it]
+        questions += far[i :: len(asked)]
         yield Trial(protocol, size or len(whole), memory, list(dict.fromkeys(questions)), own)
 
 

@@ -16,13 +16,17 @@ from pathlib import Path
 from transformers import AutoTokenizer
 
 from seprog.bench.facts import FactEditing, FactParts, fact_of
-from seprog.data.cases import Case, load_cases
-from seprog.data.zsre import read_answered
+from seprog.data.cases import Case, load_folder
+from seprog.data.folders import TABLES, files_of
+from seprog.data.zsre import ANNOTATED, MEND, read_answered
 from seprog.errors import InputError
 from seprog.lm import Seq2SeqLM
 from seprog.text_encoder import packaged_folder
 from seprog.training.facts import Fact, mentions
 from seprog.training.seq2seq import Seq2SeqTraining, train_seq2seq
+
+Row = tuple[Fact, Case]
+"""A question, and where it comes from."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class ZsREBench:
 
     Args:
         test: Questions that are edited, at most; those with a portability question come first.
-        aside: Questions that are near misses of those, at most.
+        aside: Questions that are near misses of those, at most; and as many of those in ``dev``.
         dev: Questions that thresholds are fitted on, at most.
         far: Unrelated questions (Natural Questions) that are taught and asked, at most.
         read: Questions with some answer that base models and generators read, at most.
@@ -79,18 +83,20 @@ class ZsRE(FactEditing):
         chosen, rest = rows[: config.test], rows[config.test :]
         aside, rest = rest[: config.aside], rest[config.aside :]
         dev, rest = rest[: config.dev], rest[config.dev :]
-        apart = {f.subject for f, _ in (*chosen, *aside, *dev)}
+        beside_dev, rest = rest[: config.aside], rest[config.aside :]
+        untaught = (*chosen, *aside, *dev, *beside_dev)
+        apart = {f.subject for f, _ in untaught}
         train = [f for f, _ in rest]
         told = _read(folder, written, config.read)
         told = [f for f in told if not mentions(f.prompts[0], apart)]
-        self.aside = [f for f, _ in aside]
+        self.aside = [f for f, _ in (*aside, *beside_dev)]
         parts = FactParts(
             [*train, *told],
             [f for f, _ in dev],
             [f for f, _ in chosen],
             _far(cases, written, config.far),
             {f.prompts[0]: written(c.edits[0].target) for f, c in (*chosen, *dev)},
-            _near([f for f, _ in chosen], self.aside) | _near([f for f, _ in dev], train),
+            _near(chosen, aside) | _near(dev, beside_dev),
             {
                 f.prompts[0]: [
                     (a.prompt, tuple(map(written, a.answers)))
@@ -100,7 +106,7 @@ class ZsRE(FactEditing):
                 for f, c in chosen
             },
         )
-        once = [f for f, _ in (*chosen, *aside, *dev)] + list(parts.far)
+        once = [f for f, _ in untaught] + list(parts.far)
         super().__init__(
             parts,
             [*train, *(replace(f, prompts=f.prompts[:1]) for f in once)],
@@ -138,14 +144,10 @@ def _writer(encoder: Path) -> Callable[[str], str]:
     return written
 
 
-def _files(folder: Path, ending: str) -> list[Path]:
-    return [p for p in sorted(folder.glob("*")) if ending in p.name]
-
-
 def _cases(folder: Path) -> list[Case]:
     """Those with consequences first, each subject once, in an order that is always the same."""
     found: dict[str, Case] = {}
-    loaded = [case for path in _files(folder, ".json") for case in load_cases(path)]
+    loaded = [case for cases in load_folder(folder, (MEND, ANNOTATED)) for case in cases]
     for case in sorted(loaded, key=lambda c: all(a.kind != "entailed" for a in c.asked)):
         edit = case.edits[0]
         known = edit.subject and edit.truth and edit.subject in edit.prompt
@@ -162,7 +164,7 @@ def _cases(folder: Path) -> list[Case]:
 
 def _read(folder: Path, written: Callable[[str], str], limit: int) -> list[Fact]:
     """Questions of which only some answer is known; a group is the words that they begin with."""
-    rows = [row for path in _files(folder, ".tsv") for row in read_answered(path)]
+    rows = [row for path in files_of(folder, TABLES) for row in read_answered(path)]
     return [
         Fact(question, (question,), written(answer), " ".join(question.lower().split()[:3]))
         for question, answer in dict(rows[:limit]).items()
@@ -178,9 +180,9 @@ def _far(cases: Iterable[Case], written: Callable[[str], str], limit: int) -> li
     return list(found.values())[:limit]
 
 
-def _near(facts: Sequence[Fact], others: Sequence[Fact]) -> dict[str, list[str]]:
+def _near(facts: Sequence[Row], others: Sequence[Row]) -> dict[str, list[str]]:
     """By the first prompt of each fact, the others' prompts in the same words on other subjects."""
     by_group: dict[str, list[str]] = defaultdict(list)
-    for other in others:
+    for other, _ in others:
         by_group[other.group].append(other.prompts[0])
-    return {f.prompts[0]: by_group[f.group][:3] for f in facts if f.group in by_group}
+    return {f.prompts[0]: by_group[f.group][:3] for f, _ in facts if f.group in by_group}

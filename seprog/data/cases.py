@@ -1,7 +1,7 @@
 """What the data sets of knowledge editing have in common: cases, edits and what to ask of them.
 
 ``load_cases`` reads the public files as they are; which importer reads a file is told by the fields
-of its first row, not by its name.
+of the first row that any of them knows, not by its name.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from seprog.data.folders import files_of
 from seprog.data.rows import read_rows
 from seprog.errors import InputError
 
@@ -159,24 +160,46 @@ def load_cases(
     from seprog.data.importers import IMPORTERS
 
     known = tuple(importers or IMPORTERS)
-    rows: list[dict[str, Any]] = read_rows(path, _is_object, "an object")
+    rows: list[Any] = read_rows(path, lambda row: row, "an object")
+    importer = _importer_of(rows, dict.fromkeys((*known, *IMPORTERS)))
+    if importer in known:
+        form = f"a row of {importer.name} with {', '.join(sorted(importer.fields))}"
+        return [case for case in read_rows(path, importer.parse, form) if case is not None]
+    if strangers:
+        return []
     if not rows:
         raise InputError(f"{path} is empty", "one row or more", "Give another file")
-    fits = [i for i in known if i.fields <= rows[0].keys()]
-    if not fits and strangers:
-        return []
-    if not fits:
-        raise InputError(
-            f"The first row of {path} has the fields {', '.join(sorted(rows[0]))}",
-            f"the rows of one of: {', '.join(i.name for i in known)}",
-            "Give the file as it was published",
-        )
-    importer = max(fits, key=lambda i: len(i.fields))
-    form = f"a row of {importer.name} with {', '.join(sorted(importer.fields))}"
-    return [case for case in read_rows(path, importer.parse, form) if case is not None]
+    fields = f"the fields {', '.join(sorted(rows[0]))}" if _is_object(rows[0]) else "no fields"
+    raise InputError(
+        f"The first row of {path} has {fields}",
+        f"the rows of one of: {', '.join(i.name for i in known)}",
+        "Give the file as it was published",
+    )
 
 
-def _is_object(row: dict[str, Any]) -> dict[str, Any]:
-    if not isinstance(row, dict):
-        raise TypeError("not an object")
-    return row
+def load_folder(folder: Path, importers: Iterable[Importer]) -> list[list[Case]]:
+    """The cases of a folder's files, file by file; files without any are left out.
+
+    Args:
+        folder: Its files may lie at any depth, beside others.
+        importers: Who may read them; what another importer, or none, knows is passed over.
+
+    Raises:
+        InputError: If a row of a file that one of them knows is wrong, or a file is damaged.
+    """
+    known = tuple(importers)
+    loaded = [load_cases(path, known, strangers=True) for path in files_of(folder)]
+    return [cases for cases in loaded if cases]
+
+
+def _importer_of(rows: Iterable[Any], importers: Iterable[Importer]) -> Importer | None:
+    """Who knows the first row that any knows; the one that asks for most, if several do."""
+    for row in filter(_is_object, rows):
+        fits = [i for i in importers if i.fields <= row.keys()]
+        if fits:
+            return max(fits, key=lambda i: len(i.fields))
+    return None
+
+
+def _is_object(row: object) -> bool:
+    return isinstance(row, dict)

@@ -7,10 +7,9 @@ Symmetric (Schuster et al. 2019, arXiv 1908.05267).
 from __future__ import annotations
 
 import random
-import re
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +20,8 @@ Part = Literal["train", "calibration", "test"]
 SHARES: dict[Part, float] = {"train": 0.6, "calibration": 0.1, "test": 0.3}
 """Of the pages; no page has claims in two parts."""
 HOLDS = {"SUPPORTS": True, "REFUTES": False}
+Sided = tuple[str, str, bool]
+"""Evidence, a claim, and whether the one supports the other."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,16 @@ class Pair:
     """Two claims that can't both hold.
 
     Args:
-        wrong: Refuted.
-        right: Supported by the evidence that refutes the other.
-        page: What they are about; empty where that is not known.
-        line: The sentence of the page; ``None`` where neither is a claim of FEVER's.
+        wrong: Does not hold, as FEVER labels it or the other.
+        right: Holds, the same way.
+        page: What they are about.
+        line: The sentence of the page.
     """
 
     wrong: str
     right: str
-    page: str = ""
-    line: int | None = None
+    page: str
+    line: int
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def load_fever(folder: Path) -> dict[Part, Fever]:
 
     Returns:
         Per part, claims of its own pages and the pairs about them. A claim that comes with both
-        labels is left out, and so is a pair about no page.
+        labels is left out, and so is a pair of which neither is a claim of FEVER's, or whose
+        claims' labels contradict the pair.
 
     Raises:
         InputError: If the claims are missing, or a row is none of the data set's; it names the row.
@@ -96,7 +98,7 @@ def load_fever(folder: Path) -> dict[Part, Fever]:
     for claim in claims:
         labels[claim.text].add(claim.holds)
     claims = list({c.text: c for c in claims if len(labels[c.text]) == 1}.values())
-    sided: list[tuple[str, str, bool]] = []
+    sided: list[Sided] = []
     for name in ("symmetric_v0.1_full", "symmetric_v0.2_dev", "symmetric_v0.2_test"):
         if (path := _find(folder, name)) is not None:
             sided += read_rows(path, _sided, form)
@@ -105,25 +107,10 @@ def load_fever(folder: Path) -> dict[Part, Fever]:
     found: dict[Part, Fever] = {part: Fever([], []) for part in SHARES}
     for claim in claims:
         found[part_of[claim.page]].claims.append(claim)
-    titles = {_title(page): page for page in part_of}
-    for pair in _pairs(sided):
-        both = [t for t in titles if _named(t, pair.wrong) and _named(t, pair.right)]
-        named = titles[max(both, key=len)] if both else None
-        stated = known.get(pair.wrong) or known.get(pair.right)
-        page = stated.page if stated else named
-        if page is not None:
-            placed = replace(pair, page=page, line=stated.line if stated else None)
-            found[part_of[page]].pairs.append(placed)
+    for one, other in _excluding(sided):
+        if (pair := _pair(one, other, known)) is not None:
+            found[part_of[pair.page]].pairs.append(pair)
     return found
-
-
-def _title(page: str) -> str:
-    """What a page is about, in words."""
-    return page.split("_-LRB-")[0].replace("_", " ")
-
-
-def _named(title: str, claim: str) -> bool:
-    return title in claim and re.search(rf"\b{re.escape(title)}\b", claim) is not None
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -141,8 +128,8 @@ def _claim(row: dict[str, Any]) -> Claim | None:
     return Claim(text, HOLDS[label], str(page), int(line))
 
 
-def _sided(row: dict[str, Any]) -> tuple[str, str, bool]:
-    """Evidence, claim as FEVER spells it, and whether the one supports the other."""
+def _sided(row: dict[str, Any]) -> Sided:
+    """The claim as FEVER spells it."""
     evidence = row["evidence_sentence"] if "evidence_sentence" in row else row["evidence"]
     return evidence, _untokenised(row["claim"]), HOLDS[row["label"]]
 
@@ -153,7 +140,7 @@ def _untokenised(claim: str) -> str:
     return claim.replace("-LRB- ", "(").replace(" -RRB-", ")")
 
 
-def _pairs(sided: Sequence[tuple[str, str, bool]]) -> list[Pair]:
+def _excluding(sided: Sequence[Sided]) -> list[tuple[str, str]]:
     """Claims of which one sentence supports one and refutes the other; each claim once."""
     by_evidence: dict[str, dict[bool, list[str]]] = defaultdict(lambda: {True: [], False: []})
     for evidence, claim, holds in dict.fromkeys(sided):
@@ -161,11 +148,26 @@ def _pairs(sided: Sequence[tuple[str, str, bool]]) -> list[Pair]:
     found, seen = [], set()
     for sides in by_evidence.values():
         if len(sides[True]) == len(sides[False]) == 1:
-            pair = Pair(sides[False][0], sides[True][0])
-            if pair.wrong not in seen and pair.right not in seen:
-                seen |= {pair.wrong, pair.right}
-                found.append(pair)
+            one, other = sides[False][0], sides[True][0]
+            if one not in seen and other not in seen:
+                seen |= {one, other}
+                found.append((one, other))
     return found
+
+
+def _pair(one: str, other: str, known: Mapping[str, Claim]) -> Pair | None:
+    """Which of two claims holds, by FEVER's labels.
+
+    The sentence that they come with does not tell: half of those sentences are made up, so that
+    what holds is refuted by them.
+    """
+    for text, rival in ((one, other), (other, one)):
+        if (claim := known.get(text)) is not None:
+            if rival in known and known[rival].holds == claim.holds:
+                return None
+            wrong, right = (rival, text) if claim.holds else (text, rival)
+            return Pair(wrong, right, claim.page, claim.line)
+    return None
 
 
 def _parts(pages: Sequence[str]) -> dict[str, Part]:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from seprog.errors import InputError
 
-FILES = ("*.json", "*.jsonl", "*.json.gz", "*.jsonl.gz", "*.tsv", "*.tsv.gz", "*.txt", "*.txt.gz")
+ROWS = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
+"""How the names of files with rows of JSON end."""
+
+TABLES = (".tsv", ".tsv.gz")
+"""How the names of files with tab separated lines end."""
+
+FILES = tuple(f"*{ending}" for ending in (*ROWS, *TABLES, ".txt", ".txt.gz"))
 """What is fetched of a data set of the Hub."""
 
 
@@ -40,3 +47,15 @@ def folder_of(given: Path) -> Path:
             "a folder with the data set's files, or a name on the Hub that can be reached",
             "Check the name and the network, or fetch the files yourself and give their folder",
         ) from error
+
+
+def files_of(folder: Path, endings: Sequence[str] = ROWS) -> list[Path]:
+    """A folder's files at any depth, in an order that is always the same.
+
+    Args:
+        folder: As ``folder_of`` gives it; what is hidden in it is passed over.
+        endings: How their names end.
+    """
+    found = [p for p in folder.rglob("*") if p.name.endswith(tuple(endings)) and p.is_file()]
+    inside = {path: path.relative_to(folder).parts for path in found}
+    return sorted(p for p in found if not any(part.startswith(".") for part in inside[p]))

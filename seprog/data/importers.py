@@ -10,6 +10,7 @@ IMPORTERS = (
     counterfact.FULL,
     counterfact.FLAT,
     knowedit.KNOWEDIT,
+    knowedit.ZSRE,
     mquake.FULL,
     mquake.JOINED,
     rippleedits.RIPPLEEDITS,

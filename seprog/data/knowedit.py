@@ -1,7 +1,9 @@
-"""KnowEdit (Zhang et al. 2024, arXiv 2401.01286): wiki_counterfact and wiki_recent.
+"""KnowEdit (Zhang et al. 2024, arXiv 2401.01286): wiki_counterfact, wiki_recent, and ZsRE.
 
 *Forgetfulness* asks for another object of the same subject and relation ("which is not …"); some
-rows have blank prompts or answers, whose questions are left out.
+rows have blank prompts or answers, whose questions are left out. Only ZsRE has paraphrases of its
+own; copies of wiki_counterfact with a language model's are passed around. Some of ZsRE's targets
+are what is true already.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ def _parse(row: dict[str, Any]) -> Case:
     asked = [Asked("rewrite", prompt, (target,), "prompt")]
     for phrase in texts(row.get("generate_prompt")):
         asked.append(Asked("paraphrase", _bare(phrase), (target,), "generate_prompt"))
+    for phrase in texts([row.get("rephrase_prompt"), row.get("rephrase")]):
+        asked.append(Asked("paraphrase", phrase, (target,), "rephrase_prompt"))
     for side in ("portability", "locality"):
         for group, items in row[side].items():
             for item in items or ():
@@ -43,3 +47,4 @@ def _bare(phrase: str) -> str:
 KNOWEDIT = Importer(
     "KnowEdit", frozenset({"subject", "prompt", "target_new", "portability", "locality"}), _parse
 )
+ZSRE = Importer("KnowEdit (ZsRE)", KNOWEDIT.fields | {"cond"}, _parse)

@@ -18,7 +18,8 @@ def read_rows(path: Path, parse: Callable[[dict[str, Any]], T], form: str) -> li
     """Every row of a JSON file, parsed.
 
     Args:
-        path: JSON lines, or one JSON array; gzipped if its name ends in ``.gz``.
+        path: JSON lines, one JSON array, or one object, which is the only row then; gzipped if
+            its name ends in ``.gz``.
         parse: Turns a row into what is wanted; raises ``AttributeError``,
             ``LookupError``, ``TypeError`` or ``ValueError`` if it is something else.
         form: What a row looks like, for the error.
@@ -30,11 +31,12 @@ def read_rows(path: Path, parse: Callable[[dict[str, Any]], T], form: str) -> li
         InputError: If there is no such file, or a row is not of that form; it names the row.
     """
     content = _content(path)
-    if content.lstrip().startswith("["):
+    if _is_whole(content):
         try:
-            rows = json.loads(content)
+            value = json.loads(content)
         except ValueError as error:
             raise _unreadable(path, error) from error
+        rows = value if isinstance(value, list) else [value]
         show = partial(json.dumps, ensure_ascii=False)
         return _parsed(path, enumerate(rows, 1), parse, form, show)
     return _parsed(path, _lines(content), lambda line: parse(json.loads(line)), form, str)
@@ -43,6 +45,20 @@ def read_rows(path: Path, parse: Callable[[dict[str, Any]], T], form: str) -> li
 def read_lines(path: Path, parse: Callable[[str], T], form: str) -> list[T]:
     """Every line of a file, plain or gzipped, parsed; as ``read_rows``, without JSON."""
     return _parsed(path, _lines(_content(path)), parse, form, str)
+
+
+def _is_whole(content: str) -> bool:
+    """Whether it is one array, or one object over several lines, rather than a row a line."""
+    first, *_ = content.lstrip().split("\n", 1)
+    return first.startswith("[") or (not _is_json(first) and _is_json(content))
+
+
+def _is_json(content: str) -> bool:
+    try:
+        json.loads(content)
+    except ValueError:
+        return False
+    return True
 
 
 def _lines(content: str) -> list[tuple[int, str]]:

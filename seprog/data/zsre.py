@@ -1,7 +1,7 @@
 """zsRE in its editing forms: MEND's (with EasyEdit's portability questions), and the annotated one.
 
 MEND's targets are a model's own wrong answers: in some 2 to 3 % of the rows the target is a true
-answer all the same, and one row of the published training file has none; it is left out. Sources:
+answer all the same, and two of the thousand training rows have none; they are left out. Sources:
 Levy et al. 2017; Mitchell et al. 2022 (MEND); Yao et al. 2023 (arXiv 2305.13172) for portability.
 Lists of questions with MEND's targets are passed around as well (ReMaKE, arXiv 2312.13040).
 """
@@ -47,7 +47,7 @@ def _annotated(row: dict[str, Any]) -> Case:
 MEND = Importer("zsRE (MEND)", frozenset({"src", "rephrase", "alt", "answers", "loc"}), _mend)
 ANNOTATED = Importer(
     "zsRE (annotated)",
-    frozenset({"source_case_id", "prompt", "target_new", "rephrase_prompt", "locality"}),
+    frozenset({"case_id", "source_case_id", "prompt", "target_new", "rephrase_prompt", "locality"}),
     _annotated,
 )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -33,12 +34,14 @@ class Asked:
         logits: Per place of the answer that is predicted.
         wanted: The right token or label of each place.
         real: Where there is one.
+        own: Where it is the answer's own, not of the period and the end that close it.
         base: Rows to the unedited model's logits for them.
     """
 
     logits: Float[Tensor, "batch places classes"]
     wanted: Int[Tensor, "batch places"]
     real: Bool[Tensor, "batch places"]
+    own: Bool[Tensor, "batch places"]
     base: Callable[[Bool[Tensor, " batch"]], Tensor]
 
     def hits(self) -> list[bool]:
@@ -46,15 +49,19 @@ class Asked:
         return ((self.logits.argmax(-1) == self.wanted) | ~self.real).all(dim=1).tolist()
 
     def token_accuracy(self) -> list[float]:
-        """Per row, the share of places whose right token is likeliest (0 to 1)."""
-        right = (self.logits.argmax(-1) == self.wanted) & self.real
-        return (right.sum(dim=1) / self.real.sum(dim=1)).tolist()
+        """Per row, the share of the answer's own places whose token is likeliest (0 to 1)."""
+        right = (self.logits.argmax(-1) == self.wanted) & self.own
+        return (right.sum(dim=1) / self.own.sum(dim=1)).tolist()
 
-    def losses(self) -> Float[Tensor, " batch"]:
-        """Per row, the cross-entropy of the answer, averaged over its places."""
-        entropy = torch.nn.functional.cross_entropy
+    def losses(self, closed: bool = True) -> Float[Tensor, " batch"]:
+        """Per row, the cross-entropy of the answer, averaged over its places.
+
+        Args:
+            closed: Whether with what closes it.
+        """
+        entropy, counted = torch.nn.functional.cross_entropy, self.real if closed else self.own
         places = entropy(self.logits.float().mT, self.wanted, reduction="none")
-        return (places * self.real).sum(dim=1) / self.real.sum(dim=1)
+        return (places * counted).sum(dim=1) / counted.sum(dim=1)
 
 
 @runtime_checkable
@@ -143,6 +150,12 @@ def answer_text(lm: LanguageModel, answer: str) -> str:
     return f"{answer.rstrip('.')}." + (lm.tokenizer.eos_token or "")
 
 
+def _shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """Tokens that both begin with."""
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return sum(1 for _ in same)
+
+
 @dataclass(frozen=True)
 class Batch:
     """Examples as tensors, padded on the left.
@@ -150,13 +163,15 @@ class Batch:
     Args:
         ids: Prompt and answer.
         mask: Where a token is real.
-        answer: Where a token belongs to the answer.
+        answer: Where a token belongs to the answer, or closes it.
+        own: Where it belongs to the answer itself.
         keep: Rows whose answer must stay the base model's.
     """
 
     ids: Int[Tensor, "batch time"]
     mask: Int[Tensor, "batch time"]
     answer: Bool[Tensor, "batch time"]
+    own: Bool[Tensor, "batch time"]
     keep: Bool[Tensor, " batch"]
 
 
@@ -208,16 +223,21 @@ class Continuation(_Reading):
     def collate(self, examples: Sequence[Example], bos: Bos = True) -> Batch:
         """Examples, all with answers, as a batch."""
         lm = self.lm
-        rows, answers = [], []
+        rows, answers, closings = [], [], []
         prompts = lm.tokens.encode([e.prompt for e in examples], bos)
         for prompt, example in zip(prompts, examples, strict=True):
-            target = lm.tokens.encode([" " + answer_text(lm, example.answer or "")], False)[0]
+            said = (example.answer or "").rstrip(".")
+            texts = [" " + answer_text(lm, said), " " + said]
+            target, bare = lm.tokens.encode(texts, False)
             rows.append(prompt + target)
             answers.append(len(target))
+            closings.append(len(target) - max(1, _shared(target, bare)))
         ids, mask = lm.tokens.pad(rows, lm.device)
-        count = torch.tensor(answers, device=lm.device)[:, None]
-        answer = torch.arange(ids.shape[1], device=lm.device)[None] >= ids.shape[1] - count
-        return Batch(ids, mask, answer, torch.tensor([e.keep for e in examples], device=lm.device))
+        count, closing = torch.tensor([answers, closings], device=lm.device)[:, :, None]
+        from_end = torch.arange(ids.shape[1], 0, -1, device=lm.device)[None]
+        answer = from_end <= count
+        keep = torch.tensor([e.keep for e in examples], device=lm.device)
+        return Batch(ids, mask, answer, answer & (from_end > closing), keep)
 
     def ask(
         self, prefixes: PrefixBatch | None, examples: Sequence[Example], bos: Bos = True
@@ -229,6 +249,7 @@ class Continuation(_Reading):
             logits,
             batch.ids[:, 1:],
             batch.answer[:, 1:],
+            batch.own[:, 1:],
             lambda rows: lm.forward(batch.ids[rows], batch.mask[rows])[:, :-1],
         )
 
@@ -251,7 +272,8 @@ class Translation(_Reading):
         """Tokens of the answers, closed by an end-of-text token, and where they are real."""
         lm = self.lm
         rows = [lm.tokens.encode([e.answer or ""], False)[0] for e in examples]
-        end = lm.tokenizer.eos_token_id
+        end, closing = lm.tokenizer.eos_token_id, len(lm.tokens.trailing)
+        rows = rows if end is None else [r[: len(r) - closing] for r in rows]
         rows = [r if end is None or r[-1:] == [end] else [*r, end] for r in rows]
         ids, mask = lm.tokens.pad(rows, lm.device)
         return ids, mask.bool()
@@ -263,12 +285,13 @@ class Translation(_Reading):
         lm = self.lm
         ids, mask = lm.tokens.pad(lm.tokens.encode([e.prompt for e in examples], bos), lm.device)
         answers, real = self._written(examples)
-        read = lm.shifted(answers)
+        own = real & (answers != lm.tokenizer.eos_token_id)
         return Asked(
-            lm.forward(ids, mask, prefixes, decoder_input_ids=read),
+            lm.answer_logits(ids, mask, answers, prefixes),
             answers,
             real,
-            lambda rows: lm.forward(ids[rows], mask[rows], decoder_input_ids=read[rows]),
+            own,
+            lambda rows: lm.answer_logits(ids[rows], mask[rows], answers[rows]),
         )
 
 
@@ -317,9 +340,11 @@ class Classification(_Reading):
             )
         ids, mask = lm.tokens.pad(lm.tokens.encode([e.prompt for e in examples], bos), lm.device)
         wanted = torch.tensor([[labels[str(e.answer)]] for e in examples], device=lm.device)
+        real = torch.ones_like(wanted, dtype=torch.bool)
         return Asked(
             lm.forward(ids, mask, prefixes)[:, None],
             wanted,
-            torch.ones_like(wanted, dtype=torch.bool),
+            real,
+            real,
             lambda rows: lm.forward(ids[rows], mask[rows])[:, None],
         )

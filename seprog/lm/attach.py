@@ -30,6 +30,9 @@ Positions = Literal["rotary", "learned", "none", "unmoved"]
 Reading = Literal["left to right", "both ways", "encoder to decoder"]
 """How a model reads: a decoder, an encoder, or one behind the other."""
 
+Part = Literal["encoder self-attention", "decoder self-attention", "cross-attention"]
+"""Where a site of an encoder with a decoder stands."""
+
 _EXPECTED = (
     "a model that computes every layer's attention through transformers' attention interface "
     "(GPT-2, OPT, GPT-NeoX, Llama, Mistral, Qwen, Gemma, BERT and most newer ones do)"
@@ -46,11 +49,13 @@ class Attached:
         sites: Where it attends.
         positions: How it knows positions.
         first: The position of a text's first token.
+        parts: Where each site stands; empty unless a decoder stands behind an encoder.
     """
 
     sites: AttentionSites
     positions: Positions
     first: int
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,7 @@ def _probe(model: Any, ids: Int[Tensor, "1 time"], before: _Run, reading: Readin
             "Load it with another attn_implementation ('sdpa' or 'eager')",
         )
     if reading == "encoder to decoder":
-        return Attached(sites, "unmoved", 0)
+        return Attached(sites, "unmoved", 0, _parts(after))
     changed = torch.cat([ids[:, :-1], ids[:, -1:] - 1], dim=1)
     difference = (_run(model, changed).states - after.states).abs()
     if reading == "left to right" and difference[:, 0].max() > _NOISE * difference[:, -1].max():
@@ -139,17 +144,29 @@ def _read_sites(model: Any, run: _Run) -> AttentionSites:
 def _bias_sources(run: _Run) -> tuple[Any, ...]:
     """Per site, the module whose bias the model uses there: the last before it that makes one.
 
-    A decoder that looks at its encoder knows no distances: it is found by its keys, as many as the
-    encoder's, which come behind a decoder's own.
+    A decoder that looks at its encoder knows no distances.
     """
     source, found = None, []
-    text, in_decoder = run.calls[0][1].shape[2], False
-    for module, key, _ in run.calls:
-        in_decoder = in_decoder or key.shape[2] < text
-        across = in_decoder and key.shape[2] == text
+    for (module, _, _), part in zip(run.calls, _parts(run), strict=True):
+        across = part == "cross-attention"
         if not across and getattr(module, "has_relative_attention_bias", False):
             source = module
         found.append(None if across else source)
+    return tuple(found)
+
+
+def _parts(run: _Run) -> tuple[Part, ...]:
+    """Where each site stands, told by its keys: a decoder is run over a shorter text.
+
+    Where it looks at its encoder there are as many keys as the encoder's, behind its own.
+    """
+    text, in_decoder = run.calls[0][1].shape[2], False
+    found: list[Part] = []
+    for _, key, _ in run.calls:
+        own = key.shape[2] < text
+        in_decoder = in_decoder or own
+        behind: Part = "decoder self-attention" if own else "cross-attention"
+        found.append(behind if in_decoder else "encoder self-attention")
     return tuple(found)
 
 

@@ -77,14 +77,26 @@ def _saved_class(config: PreTrainedConfig) -> type | None:
 
 
 def is_causal(config: PreTrainedConfig) -> bool:
-    """Whether a configuration is one of a causal language model."""
-    known = type(config) in auto.MODEL_FOR_CAUSAL_LM_MAPPING
-    return known and not config.is_encoder_decoder and not is_encoder(config)
+    """Whether a checkpoint is one of a causal language model.
+
+    The families that read both ways can be told to read left to right (BERT): there a checkpoint
+    is causal only if it was saved as a causal language model.
+    """
+    models: Any = auto.MODEL_FOR_CAUSAL_LM_MAPPING
+    if config.is_encoder_decoder or type(config) not in models or has_head(config):
+        return False
+    return _saved_class(config) is models[type(config)] or not is_encoder(config)
 
 
 def is_encoder(config: PreTrainedConfig) -> bool:
-    """Whether a checkpoint holds an encoder with a head that ``EncoderModel`` knows."""
-    return not config.is_encoder_decoder and bool(_heads(_saved_class(config), config))
+    """Whether a checkpoint is of a family that reads both ways, or has an encoder's head."""
+    both_ways = type(config) in _HEADS["masked_lm"]
+    return not config.is_encoder_decoder and (both_ways or has_head(config))
+
+
+def has_head(config: PreTrainedConfig) -> bool:
+    """Whether a checkpoint has a head that ``EncoderModel`` knows."""
+    return bool(_heads(_saved_class(config), config))
 
 
 def load_causal(
@@ -136,14 +148,14 @@ def load_encoder(
         ModelError: It is not there, has no known head, is not in safetensors files or not complete.
     """
     config = read_config(path)
-    if not is_encoder(config):
+    if config.is_encoder_decoder or not has_head(config):
         saved = _saved_class(config)
         raise ModelError(
             f"{path} is a model of type {config.model_type!r}, "
             + (f"saved as {saved.__name__}" if saved else "saved without saying as what"),
             "an encoder for sequence classification, token classification or masked language "
             "modelling",
-            _ADVICE,
+            "Choose a checkpoint that was saved with one of these heads",
         )
     return _load(_saved_class(config), "encoder with a head", path, dtype, attn_implementation)
 

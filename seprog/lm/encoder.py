@@ -10,10 +10,11 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from seprog.errors import InputError
+from seprog.errors import InputError, ModelError
 from seprog.lm.checkpoints import Head, head_of, load_encoder
 from seprog.lm.injection import inject
 from seprog.lm.prefixed import Ids, Prefixed
+from seprog.lm.tokens import Tokens
 from seprog.types import Prefix, PrefixBatch
 
 
@@ -29,7 +30,8 @@ class EncoderModel(Prefixed):
         tokenizer: Its tokenizer; never changed.
 
     Raises:
-        ModelError: The model has no place for a prefix, or another head. It is left as it was.
+        ModelError: The model has no place for a prefix, another head, or classifies a text by what
+            it is padded with. It is left as it was.
 
     Example::
 
@@ -45,6 +47,8 @@ class EncoderModel(Prefixed):
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         self.head: Head = head_of(type(model), model.config)
+        if self.head == "sequence":
+            _check_padding(model.eval(), Tokens(tokenizer, whole=True).pad_id)
         super().__init__(model, tokenizer)
 
     @property
@@ -175,3 +179,51 @@ class EncoderModel(Prefixed):
         )
 
     generate_ids = stream = score = write = generate
+
+
+_NOISE = 0.05
+"""Largest difference of logits, as a part of the largest, that rounding to 16 bits explains."""
+
+
+@torch.no_grad()
+def _check_padding(model: Any, padding: int) -> None:
+    """Refuse a classifier that says something else of a text when it is padded.
+
+    A decoder with such a head reads the label off the last token that is no padding, and has to be
+    told which token that is.
+    """
+    text = model.config.get_text_config().vocab_size - torch.arange(1, 5, device=model.device)
+    rows, mask = torch.stack([text, text]), torch.ones(2, 4, dtype=torch.long, device=model.device)
+    rows[1, 2:], mask[1, 2:] = padding, 0
+    alone = model(input_ids=rows[1:, :2], attention_mask=mask[1:, :2]).logits[0]
+    try:
+        padded = model(input_ids=rows, attention_mask=mask).logits[1]
+    except ValueError:
+        padded = torch.full_like(alone, torch.inf)
+    if not (padded - alone).abs().max() <= _NOISE * max(1.0, float(alone.abs().max())):
+        raise ModelError(
+            f"{type(model).__name__} cannot tell a text from its padding (its pad_token_id is "
+            f"{model.config.pad_token_id}, texts are padded with token {padding})",
+            "a classifier that says the same of a text beside a longer one",
+            f"Set pad_token_id to {padding} in the model's config.json",
+        )
+
+
+def check_label(lm: object, answer: str | None) -> None:
+    """Refuse an answer that a classifier of texts has no label for.
+
+    Args:
+        lm: A base model of any kind.
+        answer: What it is to answer. ``None``: nothing in particular.
+
+    Raises:
+        InputError: It is a classifier of texts, and the answer is none of its labels.
+    """
+    if answer is None or not isinstance(lm, EncoderModel) or lm.head != "sequence":
+        return
+    if answer not in lm.labels:
+        raise InputError(
+            f"The target {answer!r} came for a model that classifies texts",
+            f"one of its labels: {', '.join(lm.labels)}",
+            "Give one of them as target, or the edit as a sentence without one",
+        )

@@ -58,7 +58,7 @@ class Prefixed:
         self.model, self.tokenizer = model, tokenizer
         self.tokens = Tokens(tokenizer, whole=self.reading != "left to right")
         self.positions: Positions = attached.positions
-        self._sites, self._first = attached.sites, attached.first
+        self._sites, self._first, self._parts = attached.sites, attached.first, attached.parts
         self._fingerprint: str | None = None
 
     @classmethod

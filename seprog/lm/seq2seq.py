@@ -16,11 +16,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from seprog.errors import InputError, ModelError
+from seprog.lm.attach import Part
 from seprog.lm.checkpoints import load_seq2seq
 from seprog.lm.injection import inject
 from seprog.lm.prefixed import Ids
 from seprog.lm.writer import Writer
-from seprog.types import Prefix, PrefixBatch
+from seprog.types import Prefix, PrefixBatch, PrefixSpec
 
 Mask = Shaped[Tensor, "batch time"]
 
@@ -48,7 +49,8 @@ class Seq2SeqLM(Writer):
     _load = staticmethod(load_seq2seq)
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-        start = model.config.decoder_start_token_id
+        start = model.generation_config.decoder_start_token_id
+        start = model.config.decoder_start_token_id if start is None else start
         if start is None:
             raise ModelError(
                 f"The configuration of {type(model).__name__} has no decoder_start_token_id",
@@ -57,6 +59,13 @@ class Seq2SeqLM(Writer):
             )
         self._start = int(start)
         super().__init__(model, tokenizer)
+
+    @property
+    def parts(self) -> dict[Part, PrefixSpec]:
+        """What a prefix looks like for the encoder, for the decoder, and where that looks at it."""
+        sites = list(zip(self._parts, self.spec.sites, strict=True))
+        names = dict.fromkeys(self._parts)
+        return {name: PrefixSpec(tuple(s for part, s in sites if part == name)) for name in names}
 
     def _reading_inputs(self, inputs: dict[str, Any], mask: Mask | None) -> dict[str, Any]:
         return {
@@ -103,10 +112,34 @@ class Seq2SeqLM(Writer):
 
     __call__ = forward
 
-    def shifted(self, answers: Ids) -> Ids:
-        """What the decoder reads as it writes answers: its start, then all tokens but the last."""
-        start = torch.full((len(answers), 1), self._start, device=self.device)
-        return torch.cat([start, answers[:, :-1]], dim=1)
+    @property
+    def _opening(self) -> list[int]:
+        """What the decoder reads before an answer: its start, and what it is made to write first.
+
+        BART checkpoints are made to write a BOS, mBART's a token of the language.
+        """
+        forced = self.model.generation_config.forced_bos_token_id
+        return [self._start] if forced is None else [self._start, int(forced)]
+
+    def answer_logits(
+        self,
+        input_ids: Ids,
+        attention_mask: Mask | None,
+        answers: Int[Tensor, "batch written"],
+        prefixes: PrefixBatch | None = None,
+    ) -> Float[Tensor, "batch written vocab"]:
+        """Logits for each token of answers, where the decoder has written those before it.
+
+        Args:
+            input_ids: As in ``forward``.
+            attention_mask: As in ``forward``.
+            answers: ``(batch, written)``, padded on the right, without what the decoder opens with.
+            prefixes: As in ``forward``.
+        """
+        opening = torch.tensor([self._opening], device=self.device).expand(len(answers), -1)
+        read = torch.cat([opening, answers[:, :-1]], dim=1)
+        logits = self.forward(input_ids, attention_mask, prefixes, decoder_input_ids=read)
+        return logits[:, -answers.shape[1] :]
 
     @torch.no_grad()
     def score(
@@ -132,6 +165,6 @@ class Seq2SeqLM(Writer):
             raise InputError(f"{len(rows)} continuations came for {len(texts)} texts", "one each")
         answers, real = self.tokens.pad(rows, self.device)
         prepared = self._stack(prefixes, len(texts))
-        logits = self.forward(ids, mask, prepared, decoder_input_ids=self.shifted(answers)).float()
+        logits = self.answer_logits(ids, mask, answers, prepared).float()
         found = logits.log_softmax(-1).gather(2, answers[:, :, None])[..., 0]
         return found.masked_fill(~real.bool(), 0.0).sum(dim=1).tolist()

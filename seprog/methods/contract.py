@@ -22,12 +22,12 @@ ANY = (CausalLM, EncoderModel, Seq2SeqLM)
 """All kinds of base models."""
 Forced = tuple[float, float]
 """How an answer fares where its right tokens are given one by one: the share of them that are
-likeliest (0 to 1), and the mean cross-entropy."""
+likeliest (0 to 1), and their mean cross-entropy; what closes it does not count."""
 
 
 def forced(asked: Asked) -> list[Forced]:
     """Per row of what was asked."""
-    return list(zip(asked.token_accuracy(), asked.losses().tolist(), strict=True))
+    return list(zip(asked.token_accuracy(), asked.losses(closed=False).tolist(), strict=True))
 
 
 def require_known(names: Iterable[str], known: Iterable[str]) -> None:
@@ -115,6 +115,11 @@ class EditMethod(ABC):
                 " or ".join(kind.__name__ for kind in cls.kinds),
                 "Choose another method, or another base model",
             )
+
+    @property
+    def models(self) -> list[LanguageModel]:
+        """All that answer."""
+        return [self.lm]
 
     @abstractmethod
     def apply(self, requests: Sequence[Request]) -> None:

@@ -8,7 +8,7 @@ own texts have nothing to lose.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import ClassVar
 
@@ -186,7 +186,7 @@ class _Locating(WeightMethod):
 
 
 def _fields(batches: Sequence[Batch]) -> list[list[Tensor]]:
-    return [[getattr(b, name) for b in batches] for name in ("ids", "mask", "answer", "keep")]
+    return [[getattr(b, field.name) for b in batches] for field in fields(Batch)]
 
 
 def _widened(x: Tensor, time: int) -> Tensor:

@@ -251,6 +251,7 @@ class RECIPE(MemoryMethod[int]):
             self.lm.forward(None, mask, inputs_embeds=whole)[:, self.net.tokens : -1],
             batch.ids[:, 1:],
             batch.answer[:, 1:],
+            batch.own[:, 1:],
             lambda rows: self.lm.forward(batch.ids[rows], batch.mask[rows])[:, :-1],
         )
 

@@ -113,6 +113,11 @@ class SERAC(MemoryMethod[str]):
             found.append(best.edit.statement if best is not None and fits else None)
         return found
 
+    @property
+    def models(self) -> list[LanguageModel]:
+        """The base model, and the counterfactual one."""
+        return [self.lm, self.counterfactual]
+
     def answer_with(self, prompts: Sequence[str], entries: Sequence[str]) -> list[str]:
         """By the counterfactual model, which reads the edit first."""
         texts = [f"{statement} {p}" for statement, p in zip(entries, prompts, strict=True)]

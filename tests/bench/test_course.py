@@ -97,6 +97,7 @@ def test_methods_are_measured_on_facts(
 ) -> None:
     monkeypatch.setattr(peers, "BUDGET", 1)
     monkeypatch.setattr(peers, "TUNING_EDITS", 2)
+    monkeypatch.setattr(peers, "QUERIES", 2)
     before = [p.clone() for p in course.lm.model.parameters()]
     shop = Workshop(course, tmp_path, TINY)
     out, answers = tmp_path / "r.json", tmp_path / "a.jsonl"
@@ -141,6 +142,7 @@ def test_methods_are_measured_on_a_classifier(
     monkeypatch.setattr(classifiers, "packaged_folder", lambda: encoder_folder)
     monkeypatch.setattr(peers, "BUDGET", 1)
     monkeypatch.setattr(peers, "TUNING_EDITS", 2)
+    monkeypatch.setattr(peers, "QUERIES", 2)
     task = LeapOfThought(leaps.write(tmp_path / "data"), sizes=(0,), far=4, how=HOW)
     course = TrialCourse("leapofthought", task, task.models(tmp_path / "work"))
     shop = Workshop(course, tmp_path / "work" / "peers", TINY)

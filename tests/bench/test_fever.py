@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import random
 from pathlib import Path
 
 from seprog.bench.fever import FactChecking
 from seprog.bench.trials import Task
-from tests.data.claims import PAGES, write
+from tests.data.claims import write
 
 
 def test_edits_flip_what_is_believed(tmp_path: Path) -> None:
     task = FactChecking(write(tmp_path), sizes=(2, 0))
     assert isinstance(task, Task)
     train, held_out = task.labelled()
-    assert len(train) == 160 and len(held_out) == 80 and not set(train) & set(held_out)
+    assert len(train) == 200 and len(held_out) == 40 and not set(train) & set(held_out)
     for believed, wanted in (("true", "false"), ("false", "true")):
         trials = list(task.trials(0, lambda texts, b=believed: [b] * len(texts)))
         flips = [t for t in trials if t.protocol == "flip"]
@@ -50,16 +49,6 @@ def test_near_misses_are_on_the_pages_of_what_a_protocol_edits(tmp_path: Path) -
         sides = [json.loads(line) for line in file]
     kept = [row for row in sides if int(row["id"]) % 2]  # every other page has a pair
     (folder / "symmetric_v0.1_full.jsonl").write_text("\n".join(map(json.dumps, kept)))
-    claims = (folder / "paper_dev.jsonl.gz").read_bytes()
-    rows = [json.loads(line) for line in gzip.decompress(claims).splitlines()]
-    for i, page in enumerate(PAGES):
-        if i % 2:
-            evidence = [[[1, 2, page, 0]]]
-            claim = f"Page {i} is red."
-            rows.append({"label": "REFUTES", "claim": claim, "evidence": evidence})
-    (folder / "paper_dev.jsonl.gz").write_bytes(
-        gzip.compress("\n".join(map(json.dumps, rows)).encode())
-    )
     task = FactChecking(folder, sizes=(2, 0), edits=4)
     place = {c.text: (c.page, c.line) for part in task.parts.values() for c in part.claims}
     kinds: dict[str, set[str]] = {"flip": set(), "exclude": set()}
@@ -74,4 +63,4 @@ def test_near_misses_are_on_the_pages_of_what_a_protocol_edits(tmp_path: Path) -
                 assert (place[question.text][0] in pages) == (question.kind == "near_miss")
     assert kinds == {"flip": {"near_miss", "far"}, "exclude": {"near_miss", "far"}}
     for part in task.parts.values():
-        assert all(pair.line == 0 and int(pair.page.split("_")[1]) % 2 for pair in part.pairs)
+        assert all(pair.line == 3 and int(pair.page.split("_")[1]) % 2 for pair in part.pairs)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,16 @@ def test_summary_is_the_mean_with_students_interval() -> None:
     )
     [alone] = summary([row(0, 0.5)])
     assert alone["metrics"]["entailed"]["half"] == 0.0
+
+
+def test_what_is_unrelated_was_learnt_by_nobody(tmp_path: Path) -> None:
+    task = LeapOfThought(write(tmp_path), sizes=(0,), far=4)
+    far = [*task.dev_far, *task.test_far]
+    assert len(far) == len(set(far)) > 8 and not set(task.dev_far) & set(task.test_far)
+    learnt = {text for part in task.labelled() for text, _ in part}
+    learnt |= {s.text for s in task.scopes(6, random.Random(0)).stages}
+    learnt |= {e.prompt for e in islice(task.examples("train", random.Random(0)), 400)}
+    assert learnt.isdisjoint(far)
 
 
 def test_trials_share_everything_out_once(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from seprog.bench.metrics import (
     SHARES,
     Record,
     harmonic_mean,
+    mean_over_edits,
     normalise,
     rate,
     retention,
@@ -118,18 +119,32 @@ def test_every_share_has_its_interval() -> None:
     )
 
 
+def test_probes_of_one_edit_stand_and_fall_together() -> None:
+    few = [("a", 1.0)] * 50 + [("b", 0.0)] * 50
+    many = [(str(i), value) for i, (_, value) in enumerate(few)]
+    alone, together = mean_over_edits(many), mean_over_edits(few)
+    assert alone and together and alone["value"] == together["value"] == 0.5
+    assert together["low"] == 0 and together["high"] == 1 and together["n"] == 100
+    assert 0.35 < alone["low"] < 0.45 and 0.55 < alone["high"] < 0.65
+    sure = mean_over_edits([("a", 1.0)] * 50 + [("b", 1.0)] * 50)
+    assert sure and sure["low"] < 0.5, "two edits do not tell more, however often they are asked"
+    assert mean_over_edits([]) is None
+
+
 def test_teacher_forced_scores_stand_beside() -> None:
     asked = [
-        record("rewrite", "Oslo", "Rome", teacher_forced=0.5, prefers_new=True),
-        record("rewrite", "Oslo", "Oslo", teacher_forced=1.0, prefers_new=False),
+        record("rewrite", "Oslo", "Rome", teacher_forced=0.5, likelier=True),
+        record("rewrite", "Oslo", "Oslo", teacher_forced=1.0, likelier=False),
         record("rewrite", "Oslo", "Oslo"),
-        record("paraphrase", "Oslo", "Rome", teacher_forced=0.25, prefers_new=True),
+        record("paraphrase", "Oslo", "Rome", teacher_forced=0.25, likelier=True),
+        record("near_miss", "Lima", "Lima", teacher_forced=0.5, likelier=False),
     ]
     found = values(score(asked))
     assert found["rewrite"] == (2 / 3, 3)
     assert found["rewrite_teacher_forced"] == (0.75, 2)
     assert found["paraphrase_teacher_forced"] == (0.25, 1)
     assert found["rewrite_prefers_new"] == (0.5, 2) and found["paraphrase_prefers_new"] == (1.0, 1)
+    assert found["near_miss_prefers_true"] == (0.0, 1) and "near_miss_teacher_forced" not in found
     assert set(found) <= set(SHARES)
 
 
@@ -172,5 +187,6 @@ def test_a_record_is_saved_as_it_is() -> None:
 
 
 def test_harmonic_mean() -> None:
-    assert harmonic_mean([0.5, 1.0]) == pytest.approx(2 / 3)
-    assert harmonic_mean([0.0, 1.0]) == 0.0 and harmonic_mean([]) is None
+    shares = {"rewrite": 0.5, "far": 1.0, "entailed": 0.0}
+    assert harmonic_mean(shares) == pytest.approx(2 / 3), "what is entailed stands beside it"
+    assert harmonic_mean(shares | {"near_miss": 0.0}) == 0.0 and harmonic_mean({}) is None

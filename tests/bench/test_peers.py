@@ -12,7 +12,8 @@ import torch
 from seprog.atlas import MODEL
 from seprog.bench import peers, workshop
 from seprog.bench.atlas import plan
-from seprog.bench.course import TUNED_FOR, AtlasCourse, request_of
+from seprog.bench.course import AtlasCourse, request_of
+from seprog.bench.metrics import MEANS
 from seprog.bench.peers import BUDGET, CONTEXTS, PEERS, evaluate
 from seprog.bench.workshop import Training, Workshop
 from seprog.errors import InputError
@@ -92,6 +93,7 @@ def test_methods_are_tuned_then_measured(
 ) -> None:
     monkeypatch.setattr(peers, "BUDGET", 2)
     monkeypatch.setattr(peers, "TUNING_EDITS", 2)
+    monkeypatch.setattr(peers, "QUERIES", 2)
     before = [p.clone() for p in lm.model.parameters()]
     out, answers = tmp_path / "r.json", tmp_path / "a.jsonl"
     result = evaluate(
@@ -109,7 +111,7 @@ def test_methods_are_tuned_then_measured(
         best = max(row["harmonic_mean"] for row in tuned["tried"])
         chosen = [r for r in tuned["tried"] if r["setting"] == tuned["chosen"]]
         assert [row["harmonic_mean"] for row in chosen] == [best]
-        assert all(TUNED_FOR[0] in row for row in tuned["tried"])
+        assert all(MEANS[0] in row for row in tuned["tried"])
     rows = {(r["method"], r["when"]): r["metrics"] for r in result["results"]}
     assert rows["none", "after_all"]["far"]["value"] == 1.0
     assert rows["none", "after_all"]["far_bitwise"]["value"] == 1.0

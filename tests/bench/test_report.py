@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from seprog.bench.metrics import Record, score
+from seprog.bench.metrics import SHARES, Record, score
 from seprog.bench.page import page
-from seprog.bench.report import Where, load, markdown
+from seprog.bench.report import Where, _lines, load, markdown
 from seprog.errors import InputError
 
 WHERE = Where("atlas", "sequential", 10, "after_all")
@@ -145,7 +145,7 @@ def test_markdown_has_a_table_per_number_of_edits(tmp_path: Path) -> None:
     text = markdown(load([write(tmp_path, MIXED)]))
     assert text.count("| method |") == 2 and "atlas, sequential, 100 edits" in text
     row = next(line for line in text.splitlines() if line.startswith("| seprog"))
-    assert "| 75.0 | 75.0 (30.1 to 95.4) |" in row
+    assert "| 75.0 | 75.0 (11.8 to 98.5) |" in row, "two edits, four answers"
     assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {
         row.count("|")
     }
@@ -161,3 +161,24 @@ def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
     assert more.count("by the age of the edit") == 1
     assert not re.search(r'(src|href)="http', html)
     assert 'data-value="0.75">75.0 (30.1 to 95.4)' in html
+
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+PUBLISHED = [p.name for p in sorted(RESULTS.glob("*.json")) if '"answers":' in p.read_text("utf-8")]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_what_is_published_has_its_answers_beside_it(name: str) -> None:
+    assert next(_lines(RESULTS / json.loads((RESULTS / name).read_text("utf-8"))["answers"]))
+
+
+def test_what_is_published_can_be_worked_out_again() -> None:
+    path = RESULTS / "atlas-1000-rome.json"
+    [published] = [
+        r for r in json.loads(path.read_text("utf-8"))["results"] if r["when"] == "after_all"
+    ]
+    found = load([path]).rows[Where("atlas", "sequential", 1000, "after_all")]["rome"]
+    for metric in SHARES:
+        assert (metric in found) == (metric in published["metrics"])
+        if metric in found:
+            assert found[metric]._asdict() == published["metrics"][metric]

@@ -10,19 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from rich.table import Table
+from transformers import LlamaConfig, LlamaForSequenceClassification
 
-from seprog.cli import common, doctor
+from seprog.cli import common, doctor, doctor_model
 from seprog.cli.demo import Story
 from seprog.editor import Editor
 from seprog.errors import MissingExtra
 from seprog.gate import ScopeGate, Shelf
-from seprog.lm import EncoderModel
+from seprog.lm import EncoderModel, Seq2SeqLM, injection
 from seprog.types import Candidate, Edit, GateDecision
 from tests.cli.conftest import Folders, Parts, Run
 from tests.conftest import make_tokenizer
 from tests.data.leaps import write
-from tests.lm.families import build_encoder
+from tests.lm.families import build_encoder, build_seq2seq
 
 
 def test_train_generator(bare: Run, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +129,14 @@ def test_doctor(bare: Run, folders: Folders, monkeypatch: pytest.MonkeyPatch) ->
     assert found["ok"] and all(c["ok"] for c in found["checks"])
     details = {c["name"]: c["detail"] for c in found["checks"]}
     assert "2 attention sites (2 heads of 8), 256 bytes" in details["model"]
-    assert {"no edit", "mixed batch", "capture and inject"} <= set(details)
+    checks_of_a_writer = [
+        "no edit",
+        "mixed batch",
+        "masked prefix",
+        "capture and inject",
+        "writing",
+    ]
+    assert list(details)[-5:] == checks_of_a_writer
     assert "✗ model" in bare("doctor", "./nowhere", code=1).stdout
 
 
@@ -140,7 +149,62 @@ def test_doctor_of_a_classifier(bare: Run, tmp_path: Path, monkeypatch: pytest.M
         "model",
         "no edit",
         "mixed batch",
+        "masked prefix",
     ]
+
+
+def test_doctor_of_a_writer_with_an_encoder(
+    bare: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "CHECKS", ())
+    build_seq2seq("bart_forced").save_pretrained(tmp_path / "model")
+    make_tokenizer(bos=True).save_pretrained(tmp_path / "model")
+    found = json.loads(bare("doctor", str(tmp_path / "model"), "--json").stdout)
+    shape, *tried = found["checks"]
+    for part in ("encoder self-attention", "decoder self-attention", "cross-attention"):
+        assert f"{part}: 2 sites, 512 bytes" in shape["detail"]
+    assert "6 attention sites (4 heads of 8), 1536 bytes" in shape["detail"]
+    assert found["ok"] and [c["name"] for c in tried] == [
+        "no edit",
+        "mixed batch",
+        "masked prefix",
+        "writing",
+    ]
+
+
+def test_doctor_refuses_what_it_cannot_judge(
+    bare: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "CHECKS", ())
+    config = LlamaConfig(vocab_size=259, hidden_size=32, num_hidden_layers=1, num_attention_heads=4)
+    models = {
+        "no head": build_encoder("bert", "sequence").base_model,
+        "no padding": LlamaForSequenceClassification(config),
+    }
+    said = {}
+    for name, model in models.items():
+        model.save_pretrained(tmp_path / name)
+        make_tokenizer(bos=True).save_pretrained(tmp_path / name)
+        said[name] = bare("doctor", str(tmp_path / name), code=1).stdout
+    assert "✗ model" in said["no head"] and "saved as BertModel" in said["no head"]
+    assert "pad_token_id is None" in said["no padding"]
+    assert "→ Set pad_token_id to 0" in said["no padding"]
+
+
+def test_doctor_sees_a_prefix_that_does_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = Seq2SeqLM(build_seq2seq("t5"), make_tokenizer(bos=True))
+    with torch.no_grad():
+        assert doctor_model.masked(lm).ok and doctor_model.written(lm).ok
+        extend = injection.extend_mask
+        monkeypatch.setattr(
+            injection, "extend_mask", lambda mask, seen, *a, **k: extend(mask, seen | True, *a, **k)
+        )
+        assert not doctor_model.masked(lm).ok
+        monkeypatch.undo()
+        add = injection._Room.add
+        monkeypatch.setattr(injection._Room, "follows", lambda *a: True)
+        monkeypatch.setattr(injection._Room, "add", lambda room, k, v, r: add(room, k * 0, -v, r))
+        assert not doctor_model.written(lm).ok
 
 
 def test_doctor_says_what_to_do(bare: Run, monkeypatch: pytest.MonkeyPatch) -> None:

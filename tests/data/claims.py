@@ -10,7 +10,10 @@ PAGES = [f"Page_{i}_-LRB-film-RRB-" for i in range(40)]
 
 
 def write(folder: Path) -> Path:
-    """Four claims on each of forty pages, one of them refuted; a pair on each page."""
+    """Five claims on each of forty pages, two of them refuted; a pair on each page.
+
+    On every other page the pair's sentence is made up: it refutes what holds.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rows, sides = [], []
     for i, page in enumerate(PAGES):
@@ -22,8 +25,12 @@ def write(folder: Path) -> Path:
         nothing = [[[1, None, None, None]]]
         text = f"Page {i} is long."
         rows.append({"id": i, "label": "NOT ENOUGH INFO", "claim": text, "evidence": nothing})
-        for colour, label in (("red", "REFUTES"), ("blue", "SUPPORTS")):
-            claim, told = f"Page {i} is {colour} .", f"Page {i} is blue all over ."
+        claim, evidence = f"Page {i} is red.", [[[1, 2, page, 3]]]
+        rows.append({"id": i, "label": "REFUTES", "claim": claim, "evidence": evidence})
+        made_up = "red" if i % 2 else "blue"
+        for colour in ("red", "blue"):
+            label = "SUPPORTS" if colour == made_up else "REFUTES"
+            claim, told = f"Page {i} is {colour} .", f"Page {i} is {made_up} all over ."
             sides.append({"id": str(i), "label": label, "claim": claim, "evidence_sentence": told})
     for label in ("SUPPORTS", "REFUTES"):  # comes with both labels: of no use
         rows.append({"label": label, "claim": "Ann sings.", "evidence": [[[1, 2, "Ann", 0]]]})

@@ -18,14 +18,28 @@ def test_parts_share_no_page(tmp_path: Path) -> None:
     assert sum(map(len, pages)) == len(set().union(*pages)) == 40
     assert [len(p) for p in pages] == [round(40 * share) for share in SHARES.values()]
     claims = [c for fever in parts.values() for c in fever.claims]
-    assert len(claims) == 160 and sum(not c.holds for c in claims) == 40
-    assert {c.line for c in claims} == {0, 1, 2}
+    assert len(claims) == 200 and sum(not c.holds for c in claims) == 80
+    assert {c.line for c in claims} == {0, 1, 2, 3}
     for fever in parts.values():
         titles = {c.page.split("_-")[0].replace("_", " ") for c in fever.claims}
         assert {p.wrong.rsplit(" is ", 1)[0] for p in fever.pairs} == titles
-    assert Pair("Page 3 is red.", "Page 3 is blue.", PAGES[3]) in [
-        p for fever in parts.values() for p in fever.pairs
+    pairs = [p for fever in parts.values() for p in fever.pairs]
+    for i, page in enumerate(PAGES):  # whatever the sentence says that they come with
+        assert Pair(f"Page {i} is red.", f"Page {i} is blue.", page, 3) in pairs
+
+
+def test_pairs_whose_claims_have_no_labels_or_contradict_them_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path)
+    sides = [
+        {"label": label, "claim": claim, "evidence_sentence": f"Of {claim.split()[1]}."}
+        for page, thing in ((3, "cat"), (4, "king"))
+        for label, claim in (
+            ("SUPPORTS", f"Page {page} has a {thing} ."),
+            ("REFUTES", f"Page {page} has a {'dog' if page == 3 else 'author'} ."),
+        )
     ]
+    (tmp_path / "symmetric_v0.1_full.jsonl").write_text("\n".join(map(json.dumps, sides)))
+    assert not any(fever.pairs for fever in load_fever(tmp_path).values())
 
 
 def test_a_claim_as_an_edit() -> None:

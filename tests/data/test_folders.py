@@ -9,7 +9,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from seprog.data.folders import folder_of
+from seprog.data.folders import FILES, ROWS, TABLES, files_of, folder_of
 from seprog.errors import InputError
 
 
@@ -49,3 +49,20 @@ def test_what_cannot_be_fetched_is_refused(
 def test_what_is_no_name_is_a_missing_folder(path: str) -> None:
     with pytest.raises(InputError, match="no folder"):
         folder_of(Path(path))
+
+
+def test_files_are_found_at_any_depth_in_an_order_of_their_own(tmp_path: Path) -> None:
+    folder = tmp_path / ".cache" / "snapshot"
+    names = ["a.jsonl", "b/x/c.json.gz", "b/a.json", "c.jsonl.gz"]
+    others = ["t.tsv", "b/a.json.metadata", ".git/a.json", "b/.cache/a.jsonl", "c.jsonl.bak"]
+    for name in [*reversed(names), *others]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
+    (folder / "folder.json").mkdir()
+    found = [path.relative_to(folder).as_posix() for path in files_of(folder)]
+    assert found == ["a.jsonl", "b/a.json", "b/x/c.json.gz", "c.jsonl.gz"]
+    assert files_of(folder, TABLES) == [folder / "t.tsv"]
+
+
+def test_what_is_looked_for_is_fetched() -> None:
+    assert {f"*{ending}" for ending in (*ROWS, *TABLES)} <= set(FILES)

@@ -42,6 +42,7 @@ class Family:
         apart: Whether the rows of a batch are computed apart from one another. The experts of a
             mixture take the tokens of all rows together: what one row sends them decides how
             the others' sums are rounded.
+        forced: The token that its decoder is made to write first, if there is one.
     """
 
     config: Callable[..., Any]
@@ -51,6 +52,7 @@ class Family:
     windowed: bool = False
     attentions: tuple[str, ...] = ("sdpa", "eager")
     apart: bool = True
+    forced: int | None = None
 
 
 _EXPERTS = {"num_experts_per_tok": 2}
@@ -166,6 +168,7 @@ SEQ2SEQ: dict[str, Family] = {
     "t5": Family(tf.T5Config, _T5, "unmoved", 4),
     "mt5": Family(tf.MT5Config, _T5, "unmoved", 4),
     "bart": Family(tf.BartConfig, _BART, "unmoved", 4),
+    "bart_forced": Family(tf.BartConfig, _BART, "unmoved", 4, forced=1),
     "mbart": Family(tf.MBartConfig, _BART, "unmoved", 4),
     "pegasus": Family(tf.PegasusConfig, _BART, "unmoved", 4),
     "marian": Family(tf.MarianConfig, _BART, "unmoved", 4),
@@ -174,10 +177,14 @@ SEQ2SEQ: dict[str, Family] = {
 
 def build_seq2seq(name: str, attention: str = "sdpa") -> Any:
     """A sequence-to-sequence model of the family with random weights, in evaluation mode."""
-    special = {"pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 1}
-    config = SEQ2SEQ[name].config(vocab_size=VOCAB, **special, **SEQ2SEQ[name].options)
+    family = SEQ2SEQ[name]
+    start = 1 if family.forced is None else 2  # as BART's: its end, then a BOS that is forced
+    special = {"pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": start}
+    config = family.config(vocab_size=VOCAB, **special, **family.options)
     config._attn_implementation = attention
-    return randomize(tf.AutoModelForSeq2SeqLM.from_config(config))
+    model = randomize(tf.AutoModelForSeq2SeqLM.from_config(config))
+    model.generation_config.forced_bos_token_id = family.forced
+    return model
 
 
 HEADS: dict[str, Any] = {

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers as tf
 from torch import Tensor
 
 from seprog.errors import FingerprintMismatch, InputError, ModelError
@@ -16,7 +17,15 @@ from seprog.lm import EncoderModel, LanguageModel, load_lm
 from seprog.lm.tokens import Tokens
 from seprog.types import Prefix, PrefixBatch
 from tests.conftest import make_tokenizer, make_wordpiece
-from tests.lm.families import ENCODERS, HEADS, build_encoder, untouched
+from tests.lm.families import (
+    ENCODERS,
+    FAMILIES,
+    HEADS,
+    VOCAB,
+    build_encoder,
+    randomize,
+    untouched,
+)
 from tests.lm.helpers import QUERIES, TEXTS, batch, close, learnt_prefixes, mixed, random_prefix
 
 CASES = list(product(ENCODERS, HEADS, ("sdpa", "eager")))
@@ -185,6 +194,51 @@ def test_saved_models_load_with_their_head(name: str, head: str, tmp_path: Path)
     assert (loaded.fingerprint, loaded.spec) == (lm.fingerprint, lm.spec)
     ids, mask = batch(lm, QUERIES)
     assert torch.equal(loaded(ids, mask), lm(ids, mask))
+
+
+DECODERS: dict[str, Any] = {
+    "gpt2": tf.GPT2Config,
+    "llama": tf.LlamaConfig,
+}
+
+
+def decoder(name: str, padding: int | None) -> Any:
+    """A decoder with a head that classifies texts."""
+    options = FAMILIES[name].options | {"num_labels": 3, "pad_token_id": padding}
+    config = DECODERS[name](vocab_size=VOCAB, bos_token_id=1, eos_token_id=2, **options)
+    return randomize(tf.AutoModelForSequenceClassification.from_config(config))
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_decoders_that_classify_texts(name: str) -> None:
+    model = decoder(name, 0)
+    base = untouched(model)
+    lm = EncoderModel(model, make_tokenizer(bos=True))
+    ids, mask = batch(lm, QUERIES)
+    plain = base(ids, attention_mask=mask).logits
+    logits = lm(ids, mask, PrefixBatch.stack(mixed(lm)))
+    assert torch.equal(lm(ids, mask), plain) and torch.equal(logits[1], plain[1])
+    for row, prefix in enumerate(mixed(lm)):
+        own, real = batch(lm, QUERIES[row : row + 1])
+        assert close(lm(own, real, PrefixBatch.stack([prefix]))[0], logits[row])
+    [told], [asked] = lm.tokens.encode(TEXTS[:1]), lm.tokens.encode(QUERIES[:1], bos=False)
+    prefixes = PrefixBatch.stack(lm.capture_text(TEXTS[:1]))
+    context = base(torch.tensor([told + asked])).logits
+    assert close(lm(torch.tensor([asked]), None, prefixes), context)
+
+
+@pytest.mark.parametrize(("name", "padding"), list(product(DECODERS, (None, 5))))
+def test_a_classifier_that_does_not_know_its_padding_is_refused(
+    name: str, padding: int | None
+) -> None:
+    model = decoder(name, padding)
+    attention = model.config._attn_implementation
+    with pytest.raises(
+        ModelError, match=r"padding .* is (None|5), .* 0\). .*Set pad_token_id to 0"
+    ):
+        EncoderModel(model, make_tokenizer(bos=True))
+    assert model.config._attn_implementation == attention
+    assert all(p.requires_grad for p in model.parameters())
 
 
 def test_encoders_without_a_known_head(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,14 @@ from seprog.lm import CausalLM, EncoderModel, Seq2SeqLM, load_lm
 from tests.conftest import make_tokenizer
 from tests.lm.families import FAMILIES, VOCAB, build
 from tests.lm.helpers import ids, load
+
+_SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
+_BERT = _SIZES | {"max_position_embeddings": 64}
 
 
 def save(model: object, folder: Path) -> str:
@@ -78,6 +87,35 @@ def test_other_kinds_of_models(tmp_path: Path) -> None:
     tf.DistilBertConfig(vocab_size=VOCAB).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"type 'distilbert'.*Expected a sequence-to-sequence"):
         Seq2SeqLM.from_pretrained(str(tmp_path))
+
+
+@pytest.mark.parametrize("saved", [tf.BertModel, tf.BertForQuestionAnswering])
+def test_an_encoder_without_a_head_is_no_causal_model(saved: Any, tmp_path: Path) -> None:
+    path = save(saved(tf.BertConfig(vocab_size=VOCAB, **_BERT)), tmp_path)
+    with pytest.raises(
+        ModelError, match=rf"saved as {saved.__name__}\. Expected an encoder .* with one of these"
+    ):
+        load_lm(path)
+    with pytest.raises(ModelError, match=r"type 'bert'.*Expected a causal language model"):
+        CausalLM.from_pretrained(path)
+
+
+def test_what_a_checkpoint_was_saved_as_says_what_it_is(tmp_path: Path) -> None:
+    bert = tf.BertConfig(vocab_size=VOCAB, is_decoder=True, **_BERT)
+    llama = tf.LlamaConfig(vocab_size=VOCAB, num_labels=2, pad_token_id=0, **_SIZES)
+    for i, (model, adapter) in enumerate(
+        [
+            (tf.BertLMHeadModel(bert), CausalLM),
+            (tf.BertForMaskedLM(tf.BertConfig(vocab_size=VOCAB, **_BERT)), EncoderModel),
+            (tf.LlamaForCausalLM(llama), CausalLM),
+            (tf.LlamaForSequenceClassification(llama), EncoderModel),
+            (
+                tf.GPT2Model(tf.GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=1, n_head=4)),
+                CausalLM,
+            ),
+        ]
+    ):
+        assert isinstance(load_lm(save(model, tmp_path / str(i))), adapter)
 
 
 def test_weights_outside_safetensors_and_missing_weights(tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+import transformers as tf
 from transformers.modeling_outputs import BaseModelOutput
 
 from seprog.errors import InputError, ModelError
 from seprog.lm import LanguageModel, Seq2SeqLM, load_lm
 from seprog.types import PrefixBatch
 from tests.conftest import make_tokenizer, make_wordpiece
-from tests.lm.families import SEQ2SEQ, build_seq2seq, untouched
+from tests.lm.families import SEQ2SEQ, VOCAB, build_seq2seq, untouched
 from tests.lm.helpers import QUERIES, TEXTS, batch, close, learnt_prefixes, mixed
 
 CASES = list(product(SEQ2SEQ, ("sdpa", "eager")))
@@ -41,6 +42,9 @@ def test_reads_the_shape(name: str, attention: str) -> None:
     lm, _ = load(name, attention)
     assert isinstance(lm, LanguageModel) and lm.generates
     assert [(s.kv_heads, s.head_dim) for s in lm.spec.sites] == [(4, 8)] * 6
+    kinds = ["encoder self-attention", "decoder self-attention", "cross-attention"]
+    assert [(part, len(spec.sites)) for part, spec in lm.parts.items()] == [(k, 2) for k in kinds]
+    assert sum(s.bytes_per_token(4) for s in lm.parts.values()) == lm.spec.bytes_per_token(4)
     assert lm.positions == "unmoved"
     assert lm.n_positions == (None if "t5" in name else 128)
 
@@ -99,9 +103,12 @@ def test_decoding_step_by_step_equals_one_pass(name: str, attention: str) -> Non
     ids, mask = batch(lm, QUERIES)
     prefixes = PrefixBatch.stack(mixed(lm))
     written = lm.generate_ids(ids, mask, prefixes, max_new_tokens=6)
-    logits = lm(ids, mask, prefixes, decoder_input_ids=written[:, :-1])
-    going = (written[:, :-1] != 2).cumprod(dim=1).bool()
-    assert torch.equal(logits.argmax(-1)[going], written[:, 1:][going])
+    first = len(lm._opening)
+    logits = lm(ids, mask, prefixes, decoder_input_ids=written[:, :-1])[:, first - 1 :]
+    going = torch.cat([written[:, :1] * 0, written[:, first:-1]], dim=1) != 2
+    going = going.cumprod(dim=1).bool()
+    assert torch.equal(logits.argmax(-1)[going], written[:, first:][going])
+    assert torch.equal(lm.answer_logits(ids, mask, written[:, first:], prefixes), logits)
 
 
 @pytest.mark.parametrize(("name", "attention"), list(product(("t5", "mt5"), ("sdpa", "eager"))))
@@ -132,6 +139,26 @@ def test_an_injected_text_is_a_context_that_does_not_see_the_query(
 
 
 @contract
+def test_a_scored_answer_is_as_likely_as_when_it_is_written(name: str, attention: str) -> None:
+    lm, base = load(name, attention)
+    ids, mask = batch(lm, QUERIES)
+    [answer], forced = lm.tokens.encode(["Rome"], bos=False), SEQ2SEQ[name].forced
+    told = answer if forced is None else [forced, *answer]
+    written = base.generate(
+        ids,
+        attention_mask=mask,
+        pad_token_id=0,
+        max_new_tokens=len(told),
+        prefix_allowed_tokens_fn=lambda _, read: [told[len(read) - 1]],
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
+    steps = torch.stack(written.logits[-len(answer) :], dim=1).log_softmax(-1)
+    expected = steps[:, torch.arange(len(answer)), torch.tensor(answer)].sum(dim=1)
+    assert lm.score(QUERIES, ["Rome"] * 3) == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+@contract
 def test_gradients_reach_every_prefix_tensor(name: str, attention: str) -> None:
     lm, _ = load(name, attention)
     prefixes = learnt_prefixes(lm)
@@ -139,6 +166,19 @@ def test_gradients_reach_every_prefix_tensor(name: str, attention: str) -> None:
     lm(ids, mask, prefixes, decoder_input_ids=WRITTEN).square().sum().backward()
     for tensor in (*prefixes.keys, *prefixes.values):
         assert torch.equal(tensor.grad.abs().sum(dim=(1, 3)) > 0, prefixes.mask)
+
+
+def test_a_decoder_of_another_depth_has_its_own_number_of_sites() -> None:
+    model = tf.T5ForConditionalGeneration(
+        tf.T5Config(
+            vocab_size=VOCAB,
+            **SEQ2SEQ["t5"].options,
+            num_decoder_layers=1,
+            decoder_start_token_id=0,
+        )
+    )
+    lm = Seq2SeqLM(model, make_tokenizer(bos=True))
+    assert [len(spec.sites) for spec in lm.parts.values()] == [2, 1, 1]
 
 
 def test_special_tokens_close_a_query_and_not_a_scored_answer() -> None:
@@ -166,6 +206,7 @@ def test_saved_models_load(name: str, tmp_path: Path) -> None:
 def test_what_is_refused() -> None:
     model = build_seq2seq("t5")
     model.config.decoder_start_token_id = None
+    model.generation_config.decoder_start_token_id = None
     with pytest.raises(ModelError, match="decoder_start_token_id"):
         Seq2SeqLM(model, make_tokenizer(bos=True))
     lm, _ = load("bart")

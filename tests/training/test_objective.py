@@ -17,10 +17,11 @@ from seprog.generator.objective import (
     Translation,
     objective_for,
 )
+from seprog.generator.refine import refined
 from seprog.lm import CausalLM, EncoderModel, Seq2SeqLM
 from seprog.training.generator import GeneratorTraining, check, train_generator, with_base_answers
 from seprog.types import Edit, Example, Prefix, PrefixBatch
-from tests.conftest import make_tokenizer
+from tests.conftest import make_tokenizer, make_wordpiece
 from tests.lm.families import build_encoder, build_seq2seq
 
 EXAMPLES = [
@@ -103,7 +104,7 @@ def test_a_classifiers_generator_is_trained_and_loads(tmp_path: Path) -> None:
 # --- sequence-to-sequence models --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["t5", "bart"])
+@pytest.mark.parametrize("name", ["t5", "bart", "bart_forced"])
 def test_losses_of_written_answers(name: str) -> None:
     lm = writer(name)
     torch.manual_seed(0)
@@ -127,6 +128,28 @@ def test_losses_of_written_answers(name: str) -> None:
     assert asked.losses().item() == pytest.approx(alone, abs=1e-3) and len(asked.hits()) == 1
     [share] = asked.token_accuracy()
     assert 0 <= share <= 1 and (share == 1) == asked.hits()[0]
+
+
+def test_a_prefix_that_hits_makes_the_model_write_the_answer() -> None:
+    lm = writer("bart_forced")
+    edit = Edit("R it is.", prompt="Is it?", target="R")
+    [start] = lm.capture_text([edit.statement])
+    [found] = refined(lm, [edit], [start], 60)
+    asked = Translation(lm).ask(PrefixBatch.stack([found]), [Example((), "Is it?", "R")])
+    assert asked.hits() == [True]
+    assert lm.generate(["Is it?"], [found], 8) == ["R"]
+
+
+def test_an_answer_is_closed_by_its_end_alone() -> None:
+    tokenizer = make_wordpiece()
+    tokenizer.eos_token = "[SEP]"
+    lm = Seq2SeqLM(build_seq2seq("mbart"), tokenizer)
+    lm.tokens.trailing = [3, 9]  # as mBART's: its end, then a token of the language
+    examples = [Example((), "who", answer) for answer in ("king", "a king")]
+    asked = Translation(lm).ask(None, examples)
+    rows = [row[real].tolist() for row, real in zip(asked.wanted, asked.real, strict=True)]
+    words = [tokenizer(a, add_special_tokens=False).input_ids for a in ("king", "a king")]
+    assert rows == [[*word, 3] for word in words]
 
 
 def test_a_writers_generator_is_trained(tmp_path: Path) -> None:
