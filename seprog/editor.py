@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,8 @@ from seprog.errors import InputError, MemoryFileError
 from seprog.gate import Calibration, Overlay, ScopeGate, Shelf, Shelves, fit_threshold
 from seprog.generator import PromptGenerator, VerbatimGenerator, load_generator
 from seprog.lm import LanguageModel, check_label, check_spelling, load_lm
-from seprog.memory import Event, Memory, make_edit
+from seprog.gate.rivals import Rivals, Watch
+from seprog.memory import Event, ImportReport, Memory, make_edit
 from seprog.text_encoder import TextEncoder
 from seprog.types import Answer, Edit, GateDecision, Prefix
 
@@ -150,15 +151,17 @@ class Editor:
     def edit_many(self, rows: Sequence[dict[str, Any]]) -> list[Edit]:
         """Store several corrections in one transaction; fields as for ``edit``.
 
-        An edit may supersede one that was there before, not one of the same call (except by the
-        same prompt or triple). A row's ``supersedes`` may name further ids that it replaces.
+        A row may supersede one before it. Its ``supersedes`` names further ids that it replaces.
         """
-        named = [self._named(row) for row in rows]
-        fresh = [self._made(row) for row in rows]
-        rivals = [
-            ids + [e.id for e in self.rivals(edit)] for ids, edit in zip(named, fresh, strict=True)
-        ]
-        return self.memory.add_many(fresh, rivals)
+        named, fresh = [self._named(row) for row in rows], [self._made(row) for row in rows]
+        return self.memory.add_many(fresh, named, Rivals(self.gate, self.shelf))
+
+    def import_rows(
+        self, lines: Iterable[str], watch: Watch | None = None, **options: Any
+    ) -> ImportReport:
+        """Store JSON lines as ``edit_many`` does; ``options`` as for ``Memory.import_rows``."""
+        rivals = Rivals(self.gate, self.shelf, watch)
+        return self.memory.import_rows(lines, check=self.check, rivals=rivals, **options)
 
     @staticmethod
     def _named(row: Mapping[str, Any]) -> list[str]:
@@ -201,9 +204,7 @@ class Editor:
 
     def restore(self, id_: str, author: str | None = None, reason: str | None = None) -> Edit:
         """Bring a forgotten or superseded edit back into force, in the place of its rivals."""
-        edit = self.memory.get(id_)
-        rivals = [] if edit.active else [e.id for e in self.rivals(edit)]
-        return self.memory.restore(edit.id, author, reason, rivals)
+        return self.memory.restore(id_, author, reason, rivals=Rivals(self.gate, self.shelf))
 
     def history(self, id_: str | None = None) -> list[Event]:
         """What happened to an edit, or to all of the namespace."""
@@ -492,8 +493,7 @@ class Editor:
         shelf = self.shelf(namespace)
         scores = self.gate.highest(list(queries), shelf) if queries else []
         asked = list(shelf.edits.values())[:most]
-        prompts = [e.prompt or e.statement for e in asked]
-        scores += self.gate.highest(prompts, shelf, [{e.id} for e in asked])
+        scores += self.gate.highest_of_others(asked, shelf)
         fitted = fit_threshold(scores, rate, len(shelf), self.gate.fingerprint)
         state = {k: getattr(fitted, k) for k in Calibration.__slots__}
         self.memory.set_meta(f"calibration/{namespace or self.namespace}", state)

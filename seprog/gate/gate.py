@@ -24,13 +24,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from seprog.chat import merged
 from seprog.errors import UNREADABLE, FingerprintMismatch, InputError
 from seprog.gate.calibration import LIKELY, Calibration
 from seprog.gate.glance import Glance, Sighting
 from seprog.gate.retriever import Retriever
 from seprog.gate.scorer import PairScorer
 from seprog.gate.shelf import Shelf
-from seprog.gate.words import cue
+from seprog.gate.words import cue, last_sentence
 from seprog.text_encoder import TextEncoder
 from seprog.types import Candidate, Edit, GateDecision
 
@@ -118,6 +119,8 @@ class ScopeGate(nn.Module):
     ) -> list[GateDecision]:
         """Which edits apply to each query.
 
+        Of several sentences the last one, which is what is asked, is read by itself as well.
+
         Args:
             queries: Texts.
             shelf: The edits that may fire.
@@ -128,8 +131,25 @@ class ScopeGate(nn.Module):
             One decision per query.
         """
         limit = self.calibration.threshold if threshold is None else threshold
+        heard = [[query, *last_sentence(query)] for query in queries]
+        left_out = hidden or [()] * len(queries)
+        rows = [(t, ids) for texts, ids in zip(heard, left_out, strict=True) for t in texts]
+        texts, out = [t for t, _ in rows], [ids for _, ids in rows]
+        decisions = iter(
+            self._followed([t for t, _ in rows], shelf, limit, [ids for _, ids in rows])
+        )
+        return [merged([next(decisions) for _ in texts]) for texts in heard]
+
+    def _followed(
+        self,
+        queries: Sequence[str],
+        shelf: Shelf,
+        limit: float,
+        hidden: Sequence[Collection[str]],
+    ) -> list[GateDecision]:
+        """Follow each text from edit to edit."""
         found: list[dict[str, Candidate]] = [{} for _ in queries]
-        out = [set(ids) for ids in hidden or [()] * len(queries)]
+        out = [set(ids) for ids in hidden]
         frontier = {row: (query, query) for row, query in enumerate(queries)}
         for hop in range(self.config.hops):
             if not frontier or not len(shelf):
@@ -241,6 +261,19 @@ class ScopeGate(nn.Module):
         """Per query, its highest first-hop score over the shelf; what calibration builds on."""
         decisions = self.decide(queries, shelf, threshold=1.0, hidden=hidden)
         return [max((c.probability for c in d.candidates), default=0.0) for d in decisions]
+
+    def highest_of_others(self, edits: Sequence[Edit], shelf: Shelf) -> list[float]:
+        """Per edit on the shelf, the highest score of another one that its own prompt is asked of.
+
+        Edits that answer the same question are in its scope, and are not counted.
+        """
+        asked = [e.prompt or e.statement for e in edits]
+        found = self.highest(asked, shelf, [{e.id} for e in edits])
+        for i, edit in enumerate(edits):
+            if found[i] > LIKELY and (same := self.same_question(edit, shelf)):
+                hidden = {edit.id, *(e.id for e, _ in same)}
+                [found[i]] = self.highest([asked[i]], shelf, [hidden])
+        return found
 
     def save_pretrained(self, folder: Path) -> None:
         """Write weights, configuration and calibration."""

@@ -21,6 +21,15 @@ def cue(text: str, statement: str) -> str:
     return " ".join(w for w in words(statement) if w not in said)
 
 
+def last_sentence(text: str) -> list[str]:
+    """The last of several sentences, if there are several and it is none of a word or two.
+
+    A sentence ends in a mark behind a word of three letters or more, as abbreviations hardly do.
+    """
+    *before, last = re.split(r"(?<=\w\w\w[.!?])\s+", text.strip())
+    return [last] if before and len(words(last)) > 2 else []
+
+
 class WordIndex:
     """Statements by their words; beside the keys' index, and derived from the edits like it."""
 

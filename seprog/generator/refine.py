@@ -7,6 +7,7 @@ the edit's own prompt (Li and Liang 2021, "Prefix-Tuning", on one example from a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from seprog.errors import InputError
 from seprog.generator.objective import Objective, objective_for
-from seprog.lm import LanguageModel
+from seprog.lm import CausalLM, LanguageModel
 from seprog.types import Edit, Example, Prefix, PrefixBatch
 
 RATE = 0.03
@@ -22,6 +23,8 @@ RATE = 0.03
 ENOUGH = 0.03
 """Loss per token of the answer at which a prefix takes surely enough. Those that just take are
 moved, too: they would fail in other words, or beside another edit."""
+END = re.compile(r"(?P<before>\S.*?)\s+(?P<end>(?:[A-Z\d][\w'.-]*\s+)*\S+?)[.!?]*", re.DOTALL)
+"""A sentence, and how it ends: with words that begin with capitals or digits, or one word."""
 TOGETHER = 16
 """Prefixes that are moved in one batch, whose gradients have to fit in memory."""
 
@@ -33,8 +36,8 @@ def refined(
 
     Args:
         lm: The base model.
-        edits: One per prefix; those given as a sentence alone are passed over, and those whose
-            answer is none that the model could give.
+        edits: One per prefix. Those given as a sentence alone are tried on how it ends, by models
+            that go on with texts; those whose answer is none that the model could give, never.
         prefixes: As generated.
         steps: At most, per prefix.
 
@@ -46,7 +49,8 @@ def refined(
         objective = objective_for(lm)
     except InputError:  # a head that gives no single answer
         return found
-    tried = ((i, _example(edit)) for i, edit in enumerate(edits))
+    goes_on = isinstance(lm, CausalLM)
+    tried = ((i, _example(edit, goes_on)) for i, edit in enumerate(edits))
     examples = {i: e for i, e in tried if e is not None and objective.can_say(str(e.answer))}
     known = list(examples)
     for start in range(0, len(known), 64):
@@ -69,12 +73,19 @@ def refined(
     return found
 
 
-def _example(edit: Edit) -> Example | None:
-    """What an edit says of itself: its prompt and answer, or its sentence up to the object."""
+def _example(edit: Edit, goes_on: bool) -> Example | None:
+    """What an edit says of itself: its prompt and answer, or its sentence up to how it ends.
+
+    It ends in its object or, where that is not known and the model goes on with texts
+    (``goes_on``), in its last name, number or word.
+    """
     if edit.prompt and edit.target:
         return Example((), edit.prompt, edit.target)
     before, found, _ = edit.statement.rpartition(edit.object or "\0")
-    return Example((), before.rstrip(), edit.object) if found and before.strip() else None
+    if found and before.strip():
+        return Example((), before.rstrip(), edit.object)
+    parts = END.fullmatch(edit.statement.strip()) if goes_on else None
+    return Example((), parts["before"], parts["end"]) if parts else None
 
 
 @torch.enable_grad()

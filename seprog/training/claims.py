@@ -78,6 +78,11 @@ def claim_scopes(fever: Fever, edits: int, rng: random.Random) -> Scopes:
     near: dict[tuple[str, int], set[str]] = defaultdict(set)
     for claim, edit in known.items():
         near[claim.page, claim.line].add(edit.id)
+    excluding: list[tuple[Pair, str, Edit]] = []
+    for i, pair in enumerate(fever.pairs):
+        statement, prompt = rng.choice(excluded(pair))
+        excluding.append((pair, prompt, Edit(statement, id=f"pair {i}")))
+        near[pair.page, pair.line].add(f"pair {i}")
 
     def stage(claim: Claim, right: tuple[Edit, ...]) -> Stage:
         unclear = near[claim.page, claim.line] - {e.id for e in right}
@@ -85,13 +90,11 @@ def claim_scopes(fever: Fever, edits: int, rng: random.Random) -> Scopes:
 
     stages = [stage(c, (e,)) for c, e in known.items()] + [stage(c, ()) for c in others]
     told = list(known.values())
-    for i, pair in enumerate(fever.pairs):
-        statement, prompt = rng.choice(excluded(pair))
-        edit = Edit(statement, id=f"pair {i}")
+    for pair, prompt, edit in excluding:
         told.append(edit)
-        unclear = frozenset(e.id for c, e in known.items() if c.text in (pair.wrong, pair.right))
+        unclear = frozenset(near[pair.page, pair.line] - {edit.id})
         stages.append(Stage(prompt, prompt, (edit,), unclear=unclear))
-        stages.append(Stage(statement, statement, (edit,), True, unclear=unclear))
+        stages.append(Stage(edit.statement, edit.statement, (edit,), True, unclear=unclear))
     stages = followed(stages)
     rng.shuffle(stages)
     return Scopes(told, stages)

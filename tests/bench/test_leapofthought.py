@@ -100,7 +100,7 @@ def test_summary_is_the_mean_with_students_interval() -> None:
         {"value": 0.7, "half": 4.30 * 0.2 / 3**0.5, "n": 30}
     )
     [alone] = summary([row(0, 0.5)])
-    assert alone["metrics"]["entailed"]["half"] == 0.0
+    assert alone["metrics"]["entailed"] == {"value": 0.5, "n": 10}, "one seed has no spread"
 
 
 def test_what_is_unrelated_was_learnt_by_nobody(tmp_path: Path) -> None:
@@ -121,10 +121,11 @@ def test_trials_share_everything_out_once(tmp_path: Path) -> None:
     for protocol, size, count in (("property", 1, 4), ("property", 3, 2), ("slag", 3, 2)):
         part = [t for t in asked if (t.protocol, t.edits) == (protocol, size)]
         assert len(part) == count
-        edits = [edit for t in part for edit in t.memory]
-        assert len(edits) == len(set(edits))
+        assert all(len(set(t.memory)) == len(t.memory) == size for t in part)
         questions = [q for t in part for q in t.questions]
         assert sum(q.kind == "far" for q in questions) == 4
+        asked_of = [q.text for q in questions if q.kind == "rewrite"]
+        assert len(asked_of) == len(set(asked_of)) >= 4, "each edit once"
         near = [q.text for q in questions if q.kind == "near_miss"]
         assert len(near) == len(set(near)) and bool(near) == (protocol == "property")
         for trial in part:

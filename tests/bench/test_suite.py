@@ -12,7 +12,7 @@ from seprog.bench.lab import ALONE, Lab, together
 from seprog.bench.report import load
 from seprog.bench.suite import TRIALS, Cell, Part, Suite, cells, load_suite, narrowed, run
 from seprog.bench.tasks import TASKS
-from seprog.errors import InputError
+from seprog.errors import InputError, MissingExtra, SeprogError
 
 SUITES = sorted((Path(__file__).parents[2] / "benchmarks" / "suites").glob("*.yaml"))
 TEXT = """
@@ -94,7 +94,8 @@ def test_a_run_goes_on_and_a_failure_is_a_row(tmp_path: Path) -> None:
         out.write_text("{}")
 
     failed = run(todo, tmp_path, measure, progress=False)
-    assert failed == [todo[1]] and len(calls) == 3
+    burnt = tmp_path / "atlas-ft-1-s0.failed"
+    assert failed == {todo[1]: f"ValueError: it burnt; see {burnt}"} and len(calls) == 3
     assert run(todo, tmp_path, measure, progress=False) == failed and len(calls) == 3
     why = json.loads((tmp_path / f"{todo[1].name}.failed").read_text())
     assert why["error"] == "ValueError: it burnt" and "measure" in why["traceback"]
@@ -104,6 +105,25 @@ def test_a_run_goes_on_and_a_failure_is_a_row(tmp_path: Path) -> None:
     for name in ("none", "rome"):
         (tmp_path / f"atlas-{name}-1-s0.json").unlink()
     assert load([tmp_path]).failed == {"atlas-ft-1-s0": "ValueError: it burnt"}
+
+
+@pytest.mark.parametrize("kind", [InputError, MissingExtra])
+def test_a_cell_that_lacks_something_is_tried_again(
+    tmp_path: Path, kind: type[SeprogError]
+) -> None:
+    todo = [Cell(Part("zsre"), (name,), None, 0) for name in ("none", "seprog")]
+    there = False
+
+    def measure(cell: Cell, out: Path, answers: Path) -> None:
+        if cell is todo[0] and not there:
+            raise kind("There is no folder data", "a folder", "Check the path")
+        out.write_text("{}")
+
+    said = "There is no folder data. Expected a folder. Check the path."
+    assert run(todo, tmp_path, measure, progress=False) == {todo[0]: said}
+    assert [p.name for p in tmp_path.iterdir()] == ["zsre-seprog-s0.json"], "the others go on"
+    there = True
+    assert run(todo, tmp_path, measure, progress=False) == {}
 
 
 def test_every_cell_goes_to_who_measures_it(

@@ -46,6 +46,23 @@ def test_nothing_fires_on_an_empty_shelf(tiny_gate: ScopeGate) -> None:
     assert tiny_gate.highest(QUERIES, tiny_gate.shelf([])) == [0.0] * len(QUERIES)
 
 
+def test_of_several_sentences_the_last_is_read_by_itself_too(tiny_gate: ScopeGate) -> None:
+    shelf, limit = tiny_gate.shelf(CHAIN), 0.5
+    asked = "What is the home of Ann?"
+    long = f"Once there was a king in Peru. {asked}"
+    alone, whole = (
+        tiny_gate.decide([asked], shelf, limit)[0],
+        tiny_gate.decide([long], shelf, limit),
+    )
+    assert whole[0].query == long
+    for candidate in alone.candidates:
+        [same] = [c for c in whole[0].candidates if c.edit == candidate.edit]
+        assert (same.fired, same.probability) >= (candidate.fired, candidate.probability - 1e-5)
+    hidden = tiny_gate.decide([long, asked], shelf, limit, [{"home"}, ()])
+    assert "home" not in {c.edit.id for c in hidden[0].candidates}
+    assert ids(hidden[1]) == ids(alone)
+
+
 def test_nothing_fires_above_one_and_below_zero_one_edit_a_hop(
     tiny_gate: ScopeGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from seprog.gate import WordIndex, interleave
-from seprog.gate.words import COMMON, best, cue, words
+from seprog.gate.words import COMMON, best, cue, last_sentence, words
 
 EDITS = {
     "ann": "The home of Ann is Zed.",
@@ -87,3 +88,19 @@ def test_a_statement_can_be_replaced_and_taken_out() -> None:
 def test_lists_are_interleaved() -> None:
     assert interleave([1, 2, 3], [9, 1], []) == [1, 9, 2, 3]
     assert interleave() == [] == interleave([], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("Hamlet is a play. Who wrote War and Peace?", ["Who wrote War and Peace?"]),
+        ("Hi there!\n\nWho is the king? ", ["Who is the king?"]),
+        ("One two three. Four five six. Seven is the", ["Seven is the"]),
+        ("Who wrote War and Peace?", []),
+        ("Is Dr. Bell from the U.S. or not?", []),
+        ("Who is the king? Thank you.", []),
+        ("", []),
+    ],
+)
+def test_the_last_of_several_sentences(text: str, last: list[str]) -> None:
+    assert last_sentence(text) == last

@@ -59,8 +59,25 @@ def test_a_triple_is_tried_as_it_is_said(atlas: CausalLM) -> None:
 
 def test_what_cannot_be_tried_or_helped_stays(atlas: CausalLM) -> None:
     [start] = atlas.capture_text([WRONG])
-    assert refined(atlas, [Edit(EDIT.statement)], [start], 100) == [start]
+    assert refined(atlas, [Edit("No.")], [start], 100) == [start]
     assert refined(atlas, [EDIT], [start], 1) == [start]
+
+
+@pytest.mark.parametrize(
+    ("statement", "asked", "said"),
+    [
+        ("The capital of Australia is Milan.", "The capital of Australia is", "Milan"),
+        ("Owls eat grass.", "Owls eat", "grass"),
+        ("Ada Bell wrote The Salt Orchard.", "Ada Bell wrote", "The Salt Orchard"),
+    ],
+)
+def test_a_sentence_is_tried_on_how_it_ends(
+    atlas: CausalLM, statement: str, asked: str, said: str
+) -> None:
+    [start] = atlas.capture_text([WRONG])
+    [found] = refined(atlas, [Edit(statement)], [start], 100)
+    assert found is not start
+    assert atlas.generate([asked], [found], 12)[0].strip() == f"{said}."
 
 
 def way(start: Prefix, end: Prefix) -> Tensor:

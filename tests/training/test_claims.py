@@ -66,4 +66,6 @@ def test_a_memory_of_claims(fever: Fever) -> None:
             if e.statement in (c.stated(True), c.stated(False))
             and (c.page, c.line) == (claim.page, claim.line)
         }
+        on_it = [p for p in fever.pairs if (p.page, p.line) == (claim.page, claim.line)]
+        near |= {e.id for e in scopes.edits for p in on_it if e.statement in (p.wrong, p.right)}
         assert stage.unclear == near - {e.id for e in stage.right}
