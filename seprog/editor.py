@@ -16,9 +16,9 @@ from seprog.batching import batches
 from seprog.chat import Message, Query, check_query, merged
 from seprog.errors import InputError, MemoryFileError
 from seprog.gate import Calibration, Overlay, ScopeGate, Shelf, Shelves, fit_threshold
+from seprog.gate.rivals import Rivals, Watch
 from seprog.generator import PromptGenerator, VerbatimGenerator, load_generator
 from seprog.lm import LanguageModel, check_label, check_spelling, load_lm
-from seprog.gate.rivals import Rivals, Watch
 from seprog.memory import Event, ImportReport, Memory, make_edit
 from seprog.text_encoder import TextEncoder
 from seprog.types import Answer, Edit, GateDecision, Prefix

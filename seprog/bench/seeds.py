@@ -17,15 +17,16 @@ COLUMNS = (*IN_SCOPE, "composed", *OUT_OF_SCOPE, "false_fire", "fired_rightly")
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean over the seeds, and half the width of its 95 % interval (Student's t; 0 of one seed)."""
-    mean = statistics.mean(values)
-    if len(values) == 1:
-        return mean, 0.0
-    return mean, T_95[len(values)] * statistics.stdev(values) / len(values) ** 0.5
+    """Mean over several seeds, and half the width of its 95 % interval (Student's t)."""
+    half = T_95[len(values)] * statistics.stdev(values) / len(values) ** 0.5
+    return statistics.mean(values), half
 
 
 def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Mean over the seeds with its 95 % interval (Student's t), per protocol, size and method."""
+    """Mean over the seeds with its 95 % interval (Student's t), per protocol, size and method.
+
+    What one seed came to keeps its own interval, over its probes: seeds say nothing of it.
+    """
     groups: dict[tuple[str, int, str], list[dict[str, Any]]] = defaultdict(list)
     for row in results:
         groups[row["protocol"], row["edits"], row["method"]].append(row["metrics"])
@@ -33,12 +34,17 @@ def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for (protocol, edits, method), parts in groups.items():
         metrics = {}
         for name in dict.fromkeys(name for part in parts for name in part):
-            values = [p[name]["value"] for p in parts if name in p]
-            mean, half = interval(values)
-            n = sum(p[name]["n"] for p in parts if name in p)
-            metrics[name] = {"value": mean, "half": half, "n": n}
+            metrics[name] = _over([part[name] for part in parts if name in part])
         found.append({"protocol": protocol, "edits": edits, "method": method, "metrics": metrics})
     return found
+
+
+def _over(seeds: Sequence[dict[str, float]]) -> dict[str, float]:
+    """A metric over its seeds."""
+    if len(seeds) == 1:
+        return {k: v for k, v in seeds[0].items() if k in ("value", "low", "high", "n")}
+    mean, half = interval([m["value"] for m in seeds])
+    return {"value": mean, "half": half, "n": sum(m["n"] for m in seeds)}
 
 
 def table(result: dict[str, Any], title: str) -> Table:
@@ -56,4 +62,9 @@ def table(result: dict[str, Any], title: str) -> Table:
 def _cell(metric: dict[str, float] | None) -> str:
     if metric is None:
         return ""
-    return f"{100 * metric['value']:.1f} ± {100 * metric['half']:.1f}"
+    value = f"{100 * metric['value']:.1f}"
+    if "half" in metric:
+        return f"{value} ± {100 * metric['half']:.1f}"
+    if "low" not in metric:
+        return value
+    return f"{value} ({100 * metric['low']:.1f} to {100 * metric['high']:.1f})"

@@ -2,7 +2,7 @@
 
 A suite is a YAML file: which data sets, which methods, how many edits, which seeds. A cell is what
 is measured in one go; it leaves a result and its answers in the suite's folder, or a file that says
-why it failed, and is not measured again.
+why it failed, and is not measured again. One that lacks what it needs leaves nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from seprog.bench.progress import watch
-from seprog.errors import InputError
+from seprog.errors import InputError, MissingExtra
 from seprog.methods.contract import require_known
 
 TRIALS = ("leapofthought", "fever", "counterfact", "knowedit", "mquake", "zsre")
@@ -169,7 +169,7 @@ def cells(
     return found
 
 
-def run(todo: list[Cell], folder: Path, measure: Measure, progress: bool) -> list[Cell]:
+def run(todo: list[Cell], folder: Path, measure: Measure, progress: bool) -> dict[Cell, str]:
     """Measure what is not measured yet.
 
     Args:
@@ -179,15 +179,19 @@ def run(todo: list[Cell], folder: Path, measure: Measure, progress: bool) -> lis
         progress: Whether to show a progress bar.
 
     Returns:
-        The cells that failed, now or before; remove their ``.failed`` files to try them again.
+        The cells that failed, now or before, and why. Those that could not begin (no data, a
+        package that is not installed) are tried again by the next run; the others once their
+        ``.failed`` files are removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    failed = []
+    failed = {}
     for cell in watch(todo, "cells", progress):
         result, why = folder / f"{cell.name}.json", folder / f"{cell.name}.failed"
         if not result.exists() and not why.exists():
             try:
                 measure(cell, result, folder / f"{cell.name}.jsonl")
+            except (InputError, MissingExtra) as error:  # mended by whoever gave it
+                failed[cell] = str(error)
             except Exception as error:  # a cell that fails is a row that says so
                 what = {
                     "dataset": cell.part.dataset,
@@ -198,5 +202,5 @@ def run(todo: list[Cell], folder: Path, measure: Measure, progress: bool) -> lis
                 }
                 why.write_text(json.dumps(what, indent=1) + "\n")
         if why.exists():
-            failed.append(cell)
+            failed[cell] = f"{json.loads(why.read_text())['error']}; see {why}"
     return failed

@@ -53,7 +53,7 @@ def ask(
         int, typer.Option(min=1, metavar="N", help="Longest answer, in tokens.")
     ] = 32,
     chat: Annotated[
-        bool, typer.Option("--chat", help="Put each query to a chat model as a user's turn.")
+        bool, typer.Option("--chat", help="Put each query as a user's turn, if it is a chat model.")
     ] = False,
     threshold: options.Threshold = None,
     memory: options.Memory = None,
@@ -66,7 +66,8 @@ def ask(
 ) -> None:
     """Ask the model, as the edits correct it; what no edit bears on, it answers as ever."""
     _check_flags(edits, compare, stream, chat, threshold, json)
-    asked = [*(queries or []), *(common.read_lines(file) if file else [])]
+    asked = [query.strip() for query in queries or []]
+    asked += common.read_lines(file) if file else []
     if not asked:
         raise InputError("No query came", "at least one", "Write it behind seprog ask, or --file")
     from seprog.editor import Editor
@@ -81,7 +82,8 @@ def ask(
                 [decision] = editor.explain_many([query], threshold=threshold)
             _stream(editor, decision, max_new_tokens, len(asked) > 1)
         return
-    say = _chat if chat else Editor.generate
+    templated = editor.lm.tokenizer.chat_template  # without one, a turn is put as it stands
+    say = _chat if chat and templated else Editor.generate
     answers = say(editor, asked, max_new_tokens, threshold=threshold, edits=edits)
     before = say(editor, asked, max_new_tokens, edits=False) if compare else []
     if json:

@@ -64,8 +64,8 @@ def run(
         f"Show them with: seprog bench report {out}",
         soft_wrap=True,
     )
-    for cell in failed:
-        console().print(f"Failed: {cell.name}; see {out / cell.name}.failed", soft_wrap=True)
+    for cell, why in failed.items():
+        console().print(f"Failed: {cell.name}: {why}", soft_wrap=True)
     if failed:
         raise typer.Exit(1)
 

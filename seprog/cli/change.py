@@ -21,7 +21,10 @@ def forget(
     namespace: options.OwnNamespace = None,
     json: options.AsJson = False,
 ) -> None:
-    """Take an edit back; the model answers as it did without it."""
+    """Take an edit back; the model answers as it did without it.
+
+    An edit that it had superseded stays out of force, until seprog restore brings it back.
+    """
     with common.open_memory(memory) as opened:
         common.check_namespace(opened.get(id_), namespace)
         edit = opened.forget(id_, author, reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -39,14 +40,14 @@ def memory_path(given: Path | None, create: bool) -> str:
         MemoryFileError: The file was given, is not there, and may not be made.
     """
     path = given or DEFAULT_MEMORY
-    if create or path.exists():
+    if create or os.path.exists(path):  # not Path.exists, which fails where it may not look
         return str(path)
     if given is None:
         return ":memory:"
     raise MemoryFileError(
         f"There is no memory at {path}",
         "an existing file",
-        "Check the path; the commands edit and import make new ones",
+        "Check the path, and that you may read its folder; edit and import make new files",
     )
 
 
@@ -98,7 +99,9 @@ def check_device(device: str) -> None:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(
-            f"The device {device!r} cannot be used", "cpu, or cuda where there is a GPU", ""
+            f"The device {device!r} cannot be used ({str(error).partition(chr(10))[0]})",
+            "cpu, or cuda where there is a GPU",
+            "Leave --device out to use the CPU; for a GPU, install the torch that fits its driver",
         ) from error
 
 

@@ -39,7 +39,7 @@ def explain(
     """
     path = common.memory_path(memory, create=False)
     editor = common.open_editor(path, model, generator, gate, namespace, device)
-    [decision] = editor.explain_many([query], threshold=threshold)
+    [decision] = editor.explain_many([query.strip()], threshold=threshold)
     if json:
         print_json(decision_fields(decision))
         return
@@ -58,4 +58,13 @@ def explain(
     if rows:
         print_table(("fires", "probability", "threshold", "hop", "id", "statement"), rows)
     else:
-        console().print(f"No edits in the namespace {namespace!r}: nothing fires")
+        console().print(_nothing(len(editor.shelf().edits), namespace), soft_wrap=True)
+
+
+def _nothing(edits: int, namespace: str) -> str:
+    """Why there is nothing to show."""
+    if not edits:
+        return f"No edits in the namespace {namespace!r}: nothing fires"
+    which = "The only edit" if edits == 1 else f"None of the {edits} edits"
+    near = "is not near enough" if edits == 1 else "is near enough"
+    return f"{which} in the namespace {namespace!r} {near} to be read: nothing fires"

@@ -7,28 +7,31 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
-import typer
-from typer.core import TyperGroup
+try:
+    import typer
+    from typer.core import TyperGroup
 
-from seprog.cli import (
-    ask,
-    atlas,
-    bench,
-    calibrate,
-    change,
-    demo,
-    doctor,
-    edit,
-    evaluate,
-    explain,
-    keys,
-    listing,
-    serve,
-    show,
-    train,
-    transfer,
-)
-from seprog.errors import SeprogError
+    from seprog.cli import (
+        ask,
+        atlas,
+        bench,
+        calibrate,
+        change,
+        demo,
+        doctor,
+        edit,
+        evaluate,
+        explain,
+        keys,
+        listing,
+        serve,
+        show,
+        train,
+        transfer,
+    )
+    from seprog.errors import SeprogError
+except KeyboardInterrupt:  # Ctrl-C while all this is loaded
+    sys.exit(130)
 
 
 class Program(TyperGroup):

@@ -14,6 +14,7 @@ Memory = Annotated[
         metavar="FILE",
         help="The file of the edits.",
         show_default="seprog.db",
+        readable=False,  # whether it can be read, the memory itself says
     ),
 ]
 Namespace = Annotated[str, typer.Option(metavar="NAME", help="Whose edits.")]

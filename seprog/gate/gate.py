@@ -135,10 +135,8 @@ class ScopeGate(nn.Module):
         left_out = hidden or [()] * len(queries)
         rows = [(t, ids) for texts, ids in zip(heard, left_out, strict=True) for t in texts]
         texts, out = [t for t, _ in rows], [ids for _, ids in rows]
-        decisions = iter(
-            self._followed([t for t, _ in rows], shelf, limit, [ids for _, ids in rows])
-        )
-        return [merged([next(decisions) for _ in texts]) for texts in heard]
+        decisions = iter(self._followed(texts, shelf, limit, out))
+        return [merged([next(decisions) for _ in own]) for own in heard]
 
     def _followed(
         self,

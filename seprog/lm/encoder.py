@@ -22,7 +22,7 @@ class EncoderModel(Prefixed):
     """A frozen encoder that takes prefixes.
 
     It reads in both directions, but a prefix was read by itself and does not see the query: that
-    is what lets one prefix serve every query.
+    is what lets one prefix serve every query. A decoder with such a head will do, too.
 
     Args:
         model: A transformers model for sequence classification, token classification or masked

@@ -32,6 +32,9 @@ EDIT_FIELDS = (
 )
 """Columns of ``edits`` that are fields of an ``Edit``."""
 
+FORM_TEXTS = ("prompt", "target", "subject", "relation", "object")
+"""Columns of ``edits`` with what an edit says beside its statement."""
+
 _ID_TICKS_PER_SECOND = 62_500  # 12 hex digits last until 2112
 _SHORTEST_ABBREVIATION = 4
 _SUGGESTIONS_AMONG = 2000
@@ -107,7 +110,7 @@ def find(connection: sqlite3.Connection, id: str) -> Edit:
 
     Args:
         connection: In a transaction.
-        id: A full id, or the first four or more characters of one.
+        id: A full id, or as much of its start as no other id shares, four characters or more.
 
     Returns:
         The edit.
@@ -148,7 +151,7 @@ def unknown(connection: sqlite3.Connection, id: str) -> UnknownEdit:
     near = difflib.get_close_matches(id, [row["id"] for row in recent], n=1)
     return UnknownEdit(
         f"No edit has the id {id!r}",
-        "the id of an edit in this memory, or at least its first four characters",
+        "the id of an edit in this memory, or the start of just one",
         f"Did you mean {near[0]}?" if near else "List the edits to see their ids",
     )
 
@@ -168,17 +171,28 @@ def new_id(connection: sqlite3.Connection) -> str:
     return f"{tick:012x}"
 
 
-def is_taken(connection: sqlite3.Connection, id: str) -> bool:
+def mark(position: int) -> str:
+    """What an edit of a call is named by before it has an id; no id holds a ``#``.
+
+    Args:
+        position: In the call, from 0.
+    """
+    return f"#{position}"
+
+
+def is_taken(connection: sqlite3.Connection, id: str, namespace: str | None = None) -> bool:
     """Whether an edit has exactly this id.
 
     Args:
         connection: In a transaction.
         id: A full id.
+        namespace: Only an edit of this namespace counts.
 
     Returns:
         True if so.
     """
-    return bool(connection.execute("SELECT 1 FROM edits WHERE id = ?", (id,)).fetchone())
+    condition, values = matching(id=id, namespace=namespace)
+    return bool(connection.execute(f"SELECT 1 FROM edits WHERE {condition}", values).fetchone())
 
 
 def admit(
@@ -191,7 +205,8 @@ def admit(
     """Put an edit in force, and those that it replaces out of force.
 
     If an active edit of the namespace has the same statement, that one takes the place of the
-    new one: nothing is added, but it still supersedes the others.
+    new one: nothing is added, but it still supersedes the others. If the new one brings a prompt,
+    target or triple that the other has not, it is the other that is superseded.
 
     Args:
         connection: In a writing transaction.
@@ -208,9 +223,12 @@ def admit(
         InputError: An id in ``supersedes`` belongs to another namespace.
     """
     twin = _active_twin(connection, edit)
-    keeper = twin or edit.id
     replaced = [_in_namespace(find(connection, id), edit.namespace) for id in supersedes]
     replaced += rivals(connection, edit)
+    if twin is not None and _brings_more(edit, twin):
+        replaced.append(twin)
+        twin = None
+    keeper = twin.id if twin else edit.id
     active = tuple(dict.fromkeys(old.id for old in replaced if old.active and old.id != keeper))
     for id in active:
         set_active(connection, id, False)
@@ -224,12 +242,18 @@ def admit(
     return Admission(keeper, twin is None, active)
 
 
-def _active_twin(connection: sqlite3.Connection, edit: Edit) -> str | None:
-    row = connection.execute(
-        "SELECT id FROM edits WHERE namespace = ? AND statement = ? AND active = 1",
+def _active_twin(connection: sqlite3.Connection, edit: Edit) -> Edit | None:
+    rows = connection.execute(
+        "SELECT * FROM edits WHERE namespace = ? AND statement = ? AND active = 1",
         (edit.namespace, edit.statement),
-    ).fetchone()
-    return row["id"] if row else None
+    )
+    return next(iter(edits_from(rows)), None)
+
+
+def _brings_more(edit: Edit, twin: Edit) -> bool:
+    """Whether an edit has a field of its form that another of the same statement has not so."""
+    fields = ((getattr(edit, n), getattr(twin, n) or "") for n in FORM_TEXTS)
+    return any(new and new.split() != old.split() for new, old in fields)
 
 
 def _in_namespace(edit: Edit, namespace: str) -> Edit:
@@ -300,7 +324,7 @@ def restore(
     named = [_in_namespace(find(connection, id), edit.namespace) for id in supersedes]
     others = [old.id for old in [*named, *rivals(connection, edit)] if old.active]
     others += _successor(connection, edit.id)
-    taken = tuple(dict.fromkeys(others + ([twin] if twin else [])))
+    taken = tuple(dict.fromkeys(others + ([twin.id] if twin else [])))
     for id in taken:
         set_active(connection, id, False)
     set_active(connection, edit.id, True)

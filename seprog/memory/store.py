@@ -21,6 +21,7 @@ from seprog.memory.caches import Caches
 from seprog.memory.database import Database
 from seprog.memory.edit_text import check_text, checked
 from seprog.memory.records import Event
+from seprog.memory.settled import Rivals, settled
 from seprog.memory.transfer import ImportReport
 from seprog.types import Edit
 
@@ -35,10 +36,11 @@ Names: TypeAlias = list[str]
 class Memory(Caches):
     """All edits, on disk: the only source of truth. Several processes may write to one file.
 
-    A method that changes something is durable when it returns. Ids may be shortened to their
-    first four or more characters wherever one is taken, as long as only one edit's id starts
-    so. Every method may raise ``MemoryFileError``: the file is damaged, locked for more than
-    10 seconds, read-only (methods that write) or its disk is full; then nothing was changed.
+    A method that changes something is durable when it returns. Ids may be shortened to as much
+    of their start as no other edit's id shares, four characters or more, wherever one is taken;
+    ids begin with the time, so those of one day share their first letters. Every method may raise
+    ``MemoryFileError``: the file is damaged, locked for more than 10 seconds, read-only (methods
+    that write) or its disk is full; then nothing was changed.
 
     ::
 
@@ -90,7 +92,9 @@ class Memory(Caches):
 
         Active edits of the namespace with the same prompt, or the same subject and relation
         (case and spacing aside), are superseded. If an active edit has the same statement
-        already, no edit is added: that one is returned, and it does the superseding.
+        already, no edit is added: that one is returned, with its own author and reason, and it
+        does the superseding. But if the new one brings a prompt, target or triple that the other
+        lacks or has otherwise, it is added, and the other is superseded.
 
         Args:
             edit: Its ``id``, ``created_at``, ``supersedes`` and ``active`` are not looked at.
@@ -106,12 +110,18 @@ class Memory(Caches):
         """
         return self.add_many([edit], [supersedes])[0]
 
-    def add_many(self, edits: Sequence[Edit], supersedes: Sequence[Sequence[str]] = ()) -> Edits:
+    def add_many(
+        self,
+        edits: Sequence[Edit],
+        supersedes: Sequence[Sequence[str]] = (),
+        rivals: Rivals | None = None,
+    ) -> Edits:
         """Put several edits in force, in their order: all of them or, on an error, none.
 
         Args:
             edits: As for ``add``.
             supersedes: As for ``add``, one entry per edit; empty if there are none at all.
+            rivals: Says what else they replace.
 
         Returns:
             One edit per given one; inactive if a later one of them superseded it.
@@ -120,20 +130,21 @@ class Memory(Caches):
             InputError: As for ``add``.
             UnknownEdit: As for ``add``.
         """
-        replaced = supersedes or [()] * len(edits)
-        if len(replaced) != len(edits) or any(isinstance(ids, str) for ids in replaced):
+        named = supersedes or [()] * len(edits)
+        if len(named) != len(edits) or any(isinstance(ids, str) for ids in named):
             raise InputError(
                 f"{len(edits)} edits came with supersedes={supersedes!r}",
                 "one list of ids per edit",
                 "Put the ids of each edit into a list",
             )
-        good = [checked(edit) for edit in edits]
-        with self._database.writing() as connection:
-            ids, now = [], time.time()
-            for edit, old in zip(good, replaced, strict=True):
+        good = [checked(replace(edit, id="", active=True)) for edit in edits]
+        with settled(self._database, good, rivals) as (connection, found):
+            now, ids = time.time(), dict[str, str]()  # by mark
+            for i, edit in enumerate(good):
                 new = replace(edit, id=records.new_id(connection), created_at=now, supersedes=None)
-                ids.append(records.admit(connection, new, now, old).id)
-            return [records.find(connection, id) for id in ids]
+                old = [*named[i], *(ids.get(id, id) for id in found[i])]
+                ids[records.mark(i)] = records.admit(connection, new, now, old).id
+            return [records.find(connection, id) for id in ids.values()]
 
     def forget(self, id: str, author: str | None = None, reason: str | None = None) -> Edit:
         """Put an edit out of force; it stays in the history and can be restored.
@@ -174,6 +185,7 @@ class Memory(Caches):
         author: str | None = None,
         reason: str | None = None,
         supersedes: Sequence[str] = (),
+        rivals: Rivals | None = None,
     ) -> Edit:
         """Put a forgotten or superseded edit in force again.
 
@@ -185,6 +197,7 @@ class Memory(Caches):
             author: Who restores it. ``None`` means unknown.
             reason: Why. ``None`` means not given.
             supersedes: Ids of further edits that it replaces; inactive ones are passed over.
+            rivals: Says what else it replaces.
 
         Returns:
             The edit, now active.
@@ -194,13 +207,15 @@ class Memory(Caches):
             InputError: The edit is in force, or one in ``supersedes`` is of another namespace.
         """
         _check_provenance(author, reason)
-        with self._database.writing() as connection:
+        back = replace(self.get(id), active=True)
+        with settled(self._database, [back], rivals) as (connection, found):
             edit = records.find(connection, id)
             if edit.active:
                 raise InputError(
                     f"Edit {edit.id} is in force", "a forgotten or superseded edit", "Keep it so"
                 )
-            records.restore(connection, edit, time.time(), author, reason, supersedes)
+            replaced = [*supersedes, *found[0]]
+            records.restore(connection, edit, time.time(), author, reason, replaced)
         return replace(edit, active=True)
 
     # Reading edits
@@ -408,11 +423,13 @@ class Memory(Caches):
         author: str | None = None,
         provenance: bool = True,
         check: transfer.Check | None = None,
+        rivals: Rivals | None = None,
     ) -> ImportReport:
         """Add edits from JSON lines, in one transaction.
 
         A row holds a statement, or a prompt and a target, or a subject, a relation and an
-        object; or what ``export`` gave. Its id is kept if no edit has it yet.
+        object; or what ``export`` gave. Its id is kept if no edit has it yet. ``supersedes`` is
+        an id or a list of ids that it replaces; those that are not there are passed over.
 
         Args:
             lines: One JSON object each; empty lines are passed over.
@@ -423,6 +440,7 @@ class Memory(Caches):
                 do; else these are passed over.
             check: Raises an ``InputError`` for an edit that is not to be stored, such as an
                 editor's ``check``; its row is bad then.
+            rivals: Says what else they replace; without it, only the same prompt or triple is.
 
         Returns:
             The report. If it has errors and ``skip_bad`` is false, nothing was imported.
@@ -435,8 +453,9 @@ class Memory(Caches):
         rows, errors = transfer.parse_lines(lines, namespace, author, provenance, check)
         if errors and not skip_bad:
             return ImportReport(errors=errors)
-        with self._database.writing() as connection:
-            report = transfer.Importer(connection, time.time()).run(rows)
+        fresh = [replace(row.edit, id="") for row in rows]
+        with settled(self._database, fresh, rivals) as (connection, found):
+            report = transfer.Importer(connection, time.time()).run(rows, found)
         return replace(report, errors=errors)
 
 

@@ -1,7 +1,8 @@
 """Edits as JSON lines, out of a memory and into one.
 
 A row has the fields of ``Edit`` (those that are ``None`` left out); with history also ``events``,
-a list of objects with ``action``, ``at``, ``author``, ``reason``, ``other_id``.
+a list of objects with ``action``, ``at``, ``author``, ``reason``, ``other_id``. On the way in,
+``supersedes`` may be a list of ids, as in the API.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from seprog.memory.edit_text import FORMS, check_text, checked, make_edit
 from seprog.memory.records import EDIT_FIELDS, Action, Event
 from seprog.types import Edit
 
-_TEXTS = tuple(name for name in EDIT_FIELDS if name not in ("created_at", "active"))
+_TEXTS = tuple(n for n in EDIT_FIELDS if n not in ("created_at", "active", "supersedes"))
 _KNOWN = (*EDIT_FIELDS, "events")
 _PROVENANCE = ("author", "created_at", "events")
 _EVENT_FIELDS = ("action", "at", "author", "reason", "other_id")
 _ID = re.compile(r"[0-9A-Za-z_-]{4,64}")
 _IN_FORCE = ("added", "restored")
+_EXAMPLE = '{"statement": "The capital of Australia is Canberra."}'
+_LEAVE_OUT = "Export the memory again, or leave the events out"
 _LAST_TIME = 1e11
 """In the year 5138; greater numbers are no seconds."""
 Check = Callable[[Edit], object]
@@ -50,9 +53,10 @@ class ImportReport:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One parsed line: an edit, and its events if they came with it (else empty)."""
+    """One parsed line: an edit, the ids that it says it replaces, and its events if they came."""
 
     edit: Edit
+    replaces: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
 
 
@@ -132,9 +136,13 @@ def _parse(text: str, namespace: str | None, author: str | None, provenance: boo
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"The line is not JSON ({error})", "one JSON object", "") from error
+        raise InputError(
+            f"The line is not JSON ({error})", "one JSON object", f"Write {_EXAMPLE} on one line"
+        ) from error
     if not isinstance(values, dict):
-        raise InputError(f"The line is a {type(values).__name__}", "a JSON object", "")
+        raise InputError(
+            f"The line is {_kind(values)}", "a JSON object", f"Write {_EXAMPLE}, one to a line"
+        )
     values = _given(values)
     if not provenance:
         values = {name: value for name, value in values.items() if name not in _PROVENANCE}
@@ -144,7 +152,18 @@ def _parse(text: str, namespace: str | None, author: str | None, provenance: boo
         values.setdefault("author", author)
     _check_types(values)
     events = _parse_events(values.pop("events", []), bool(values.get("active", True)))
-    return Row(_edit_from(values), events)
+    replaces = tuple(_ids(values.pop("supersedes", [])))
+    return Row(replace(_edit_from(values), supersedes=next(iter(replaces), None)), replaces, events)
+
+
+def _kind(value: object) -> str:
+    kinds = {list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
+    return kinds.get(type(value), "a number")
+
+
+def _ids(value: Any) -> list[Any]:
+    """What a row replaces: one id, or a list of them."""
+    return value if isinstance(value, list) else [value]
 
 
 def _check_types(values: dict[str, Any]) -> None:
@@ -159,14 +178,17 @@ def _check_types(values: dict[str, Any]) -> None:
             raise InputError(f"The field {name} is not a text", "a text", "Put it in quotes")
     _check_time("created_at", values.get("created_at", 0))
     if not isinstance(values.get("active", True), bool):
-        raise InputError("The field active is not a truth value", "true or false", "")
+        raise InputError(
+            "The field active is not a truth value", "true or false", "Write it without quotes"
+        )
     for name in ("id", "supersedes"):
-        if name in values and not _ID.fullmatch(values[name]):
-            raise InputError(
-                f"The field {name} holds {values[name]!r}",
-                "an id of 4 to 64 letters, digits, - or _",
-                "Leave it out",
-            )
+        for id in _ids(values.get(name, [])):
+            if not isinstance(id, str) or not _ID.fullmatch(id):
+                raise InputError(
+                    f"The field {name} holds {id!r}",
+                    "an id of 4 to 64 letters, digits, - or _",
+                    "Leave it out",
+                )
 
 
 def _check_time(name: str, value: object) -> None:
@@ -190,18 +212,18 @@ def _edit_from(values: dict[str, Any]) -> Edit:
     return replace(make_edit(**values), **kept)
 
 
-_KEPT = ("id", "created_at", "supersedes", "active")
+_KEPT = ("id", "created_at", "active")
 
 
 def _parse_events(values: object, active: bool) -> tuple[Event, ...]:
     if not isinstance(values, list):
-        raise InputError("The field events is not a list", "a list of objects", "")
+        raise InputError("The field events is not a list", "a list of objects", _LEAVE_OUT)
     events = tuple(_parse_event(value) for value in values)
     if events and (events[0].action != "added" or (events[-1].action in _IN_FORCE) != active):
         raise InputError(
             "The events do not lead to the edit's state",
             "'added' first, and last what made the edit active or inactive",
-            "Export the memory again",
+            _LEAVE_OUT,
         )
     return events
 
@@ -209,15 +231,17 @@ def _parse_events(values: object, active: bool) -> tuple[Event, ...]:
 def _parse_event(values: object) -> Event:
     if not isinstance(values, dict) or not set(values) <= set(_EVENT_FIELDS):
         raise InputError(
-            "An event is not as exported", f"an object with {', '.join(_EVENT_FIELDS)}", ""
+            "An event is not as exported", f"an object with {', '.join(_EVENT_FIELDS)}", _LEAVE_OUT
         )
     if values.get("action") not in get_args(Action):
-        raise InputError("An event has an unknown action", f"one of {get_args(Action)}", "")
+        raise InputError(
+            "An event has an unknown action", f"one of {', '.join(get_args(Action))}", _LEAVE_OUT
+        )
     _check_time("of an event", values.get("at"))
     for name in ("author", "reason", "other_id"):
         text = values.get(name, "")
         if not isinstance(text, str | None):
-            raise InputError(f"The {name} of an event is not a text", "a text", "")
+            raise InputError(f"The {name} of an event is not a text", "a text", "Put it in quotes")
         check_text(f"{name} of an event", text or "", may_be_empty=True)
     return Event(edit_id="", **{**values, "at": float(values["at"])})
 
@@ -237,19 +261,21 @@ class Importer:
         self._events: list[Event] = []
         self._report = ImportReport()
 
-    def run(self, rows: Sequence[Row]) -> ImportReport:
+    def run(self, rows: Sequence[Row], rivals: Sequence[Sequence[str]]) -> ImportReport:
         """Add the rows in their order.
 
         Args:
             rows: From ``parse_lines``.
+            rivals: Per row, what else it replaces; as ``Rivals`` gives it.
 
         Returns:
             The report, without errors.
         """
-        for row in rows:
+        for i, (row, others) in enumerate(zip(rows, rivals, strict=True)):
             edit = self._placed(row.edit)
             add = self._add_active if row.edit.active else self._add_inactive
-            self._ids[row.edit.id or edit.id] = add(edit, row)
+            id = add(edit, replace(row, replaces=(*row.replaces, *others)))
+            self._ids[row.edit.id or edit.id] = self._ids[records.mark(i)] = id
         for event in sorted(self._events, key=lambda event: event.at):
             other = event.other_id and self._ids.get(event.other_id, event.other_id)
             records.record(self._connection, replace(event, other_id=other))
@@ -269,7 +295,10 @@ class Importer:
         )
 
     def _add_active(self, edit: Edit, row: Row) -> str:
-        admission = records.admit(self._connection, edit, self._at, record_added=not row.events)
+        ids = [self._ids.get(id, id) for id in row.replaces]
+        old = [id for id in ids if records.is_taken(self._connection, id, edit.namespace)]
+        record_added = not row.events
+        admission = records.admit(self._connection, edit, self._at, old, record_added)
         if admission.added:
             self._events += [replace(event, edit_id=edit.id) for event in row.events]
         self._count(admission.added, len(admission.superseded))

@@ -153,7 +153,10 @@ def create(
 def create_batch(
     service: Served, caller: Writer, body: BatchIn, idempotency_key: IdempotencyKey = None
 ) -> EditList:
-    """Write several corrections: all of them or, on an error, none."""
+    """Write several corrections: all of them or, on an error, none.
+
+    One that answers the same question as an earlier one takes its place, as if it came alone.
+    """
     edits = write(service, caller, body.edits, idempotency_key)
     return EditList(data=[EditOut(**asdict(e)) for e in edits], has_more=False)
 
@@ -184,7 +187,10 @@ def forget(
     reason: Annotated[str | None, Query(max_length=MAX_CHARACTERS)] = None,
     if_match: IfMatch = None,
 ) -> EditOut:
-    """Take an edit back; the model answers as it did without it. It can be restored."""
+    """Take an edit back; the model answers as if it were not there. It can be restored.
+
+    An edit whose place it took does not come back by this; restore that one to have it.
+    """
     with _writing:
         _check_in_force(service, caller, id, if_match)
         edit = service.memory.forget(id, caller.key.name, reason)
@@ -217,7 +223,11 @@ async def import_edits(
     caller: Writer,
     skip_bad: Annotated[bool, Query(description="Import the good lines of a bad file.")] = False,
 ) -> JSONResponse:
-    """Write edits from JSON lines (the body); 422 if some are bad and were not to be skipped."""
+    """Write edits from JSON lines (the body); 422 if some are bad and were not to be skipped.
+
+    Each takes the place of older ones that answer the same question, those of earlier lines too;
+    that takes minutes for ten thousand lines, in which others are served.
+    """
     from starlette.concurrency import run_in_threadpool
 
     try:
@@ -231,7 +241,8 @@ async def import_edits(
     body: dict[str, Any] = {**asdict(report), "errors": errors}
     if failed:
         first = errors[0]
-        message = f"{len(errors)} lines are bad; line {first['line']}: {first['fault']}"
+        bad = "1 line is bad" if len(errors) == 1 else f"{len(errors)} lines are bad"
+        message = f"{bad}; line {first['line']}: {first['fault']}"
         detail = {"type": "invalid_request_error", "param": None, "code": "bad_lines"}
         body["error"] = {"message": message, **detail}
     return JSONResponse(body, 422 if failed else 200)
@@ -241,15 +252,13 @@ def import_lines(
     service: Service, caller: Caller, lines: Sequence[str], skip_bad: bool
 ) -> transfer.ImportReport:
     """Write edits from JSON lines; only an administrator's may say whose they were, and when."""
-    with _writing:
-        return service.memory.import_rows(
-            lines,
-            caller.namespace,
-            skip_bad,
-            caller.key.name,
-            names_authors(caller),
-            service.editor.check,
-        )
+    return service.editor.import_rows(
+        lines,
+        namespace=caller.namespace,
+        skip_bad=skip_bad,
+        author=caller.key.name,
+        provenance=names_authors(caller),
+    )
 
 
 def names_authors(caller: Caller) -> bool:

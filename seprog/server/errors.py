@@ -18,6 +18,7 @@ from seprog.errors import (
     SeprogError,
     UnknownEdit,
 )
+from seprog.server.faults import fault
 
 
 class ErrorDetail(BaseModel):
@@ -80,7 +81,16 @@ _TYPES = {
     404: "not_found_error",
     429: "rate_limit_error",
 }
-_HTTP_CODES = {404: "unknown_url", 405: "method_not_allowed", 413: "body_too_large"}
+_HTTP: dict[int, tuple[str | None, tuple[str, str, str]]] = {
+    400: ("invalid_value", ("The body cannot be read", "JSON in UTF-8", "Correct it")),
+    404: ("unknown_url", ("There is no {path}", "a path that /docs lists", "Check the address")),
+    405: (
+        "method_not_allowed",
+        ("{path} does not take {method}", "a method that /docs lists for it", "Check the method"),
+    ),
+    413: ("body_too_large", ("{detail}", "a smaller one", "Send less at a time")),
+}
+_OTHER = (None, ("{method} {path} failed ({detail})", "a request as in /docs", "Correct it"))
 _STATUS: tuple[tuple[type[SeprogError], int, str], ...] = (
     (UnknownEdit, 404, "edit_not_found"),
     (InputError, 400, "invalid_value"),
@@ -134,17 +144,16 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body") or None
-        message = f"{where or 'The body'}: {first['msg']}; see /docs for what is expected."
-        return JSONResponse(_body(400, message, "invalid_value", where), 400)
+        said, where = fault(error.errors(), error.body)
+        return JSONResponse(_body(400, str(said), "invalid_value", where), 400)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        code = _HTTP_CODES.get(error.status_code)
-        message = f"{request.method} {request.url.path}: {error.detail}; see /docs."
-        body = _body(error.status_code, message, code)
-        return JSONResponse(body, error.status_code, headers=error.headers)
+        status, path = error.status_code, request.url.path
+        code, beats = _HTTP.get(status, _OTHER)
+        told = {"method": request.method, "path": path, "detail": error.detail}
+        message = str(SeprogError(*(beat.format(**told) for beat in beats)))
+        return JSONResponse(_body(status, message, code), status, headers=error.headers)
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:

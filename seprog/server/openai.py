@@ -27,6 +27,8 @@ router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=COMMON)
 
 Text = Annotated[str, Field(max_length=100_000)]
 Unsupported = Annotated[None, Field(description="Not supported.")]
+NoList = Annotated[list[Any], Field(max_length=0, description="Not supported beyond none.")] | None
+NoChoice = Annotated[Literal["none"], Field(description="Not supported beyond none.")] | None
 STOPS = 8
 """Most stop texts of an answer."""
 
@@ -57,6 +59,8 @@ class Body(BaseModel):
 class EditingOptions(Body):
     """How edits take part in a request (``extra_body={"seprog": …}`` in OpenAI's client)."""
 
+    model_config = {"extra": "forbid"}
+
     enabled: bool = Field(True, description="Whether edits may fire.")
     threshold: float | None = Field(
         None, ge=0, le=1, description="Probability above which an edit fires; none: as calibrated."
@@ -84,7 +88,9 @@ class Sampling(Body):
     stream_options: StreamOptions | None = None
     presence_penalty: Literal[0] = Field(0, description="Not supported beyond 0.")
     frequency_penalty: Literal[0] = Field(0, description="Not supported beyond 0.")
-    logit_bias: Unsupported = None
+    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = Field(
+        None, description="Not supported beyond none."
+    )
     seprog: EditingOptions = EditingOptions(enabled=True, threshold=None)
 
     def stops(self) -> tuple[str, ...]:
@@ -157,10 +163,10 @@ class ChatRequest(Sampling):
     logprobs: bool | None = Field(None, description="Whether each token's probability is wanted.")
     top_logprobs: int | None = Field(None, ge=0, le=20, description="Alternatives per token.")
     response_format: ResponseFormat | None = None
-    tools: Unsupported = None
-    tool_choice: Unsupported = None
-    functions: Unsupported = None
-    function_call: Unsupported = None
+    tools: NoList = None
+    tool_choice: NoChoice = None
+    functions: NoList = None
+    function_call: NoChoice = None
     audio: Unsupported = None
     web_search_options: Unsupported = None
 
@@ -226,14 +232,27 @@ async def chat_completions(
     """
     _check_model(service, body.model)
     turns = [turn.plain() for turn in body.messages]
-    tokenizer = service.editor.lm.tokenizer
-    alone = len(turns) == 1 and turns[0]["role"] == "user" and not tokenizer.chat_template
-    query = Query.plain(turns[0]["content"]) if alone else Query.conversation(tokenizer, turns)
+    query = _asked(service, turns)
     asked = body.max_completion_tokens or body.max_tokens
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
     rows = body.rows(_longest(service, asked), logprobs)
     reply = Reply(service, chat=True)
     return await _answer(request, reply, caller, body, [query], rows, shorten=asked is None)
+
+
+def _asked(service: Service, turns: list[dict[str, str]]) -> Query:
+    """A conversation as it is put to the model."""
+    tokenizer = service.editor.lm.tokenizer
+    if tokenizer.chat_template:
+        return Query.conversation(tokenizer, turns)
+    if len(turns) == 1 and turns[0]["role"] == "user":
+        return Query.plain(turns[0]["content"])
+    roles = ", ".join(turn["role"] for turn in turns[:4]) + (", …" if len(turns) > 4 else "")
+    raise InputError(
+        f"{service.settings.name} has no chat template, and turns came by {roles}",
+        "a single turn, the user's",
+        "Send the question alone, or the whole text to /v1/completions",
+    )
 
 
 @router.post("/classifications")

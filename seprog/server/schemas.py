@@ -2,14 +2,50 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from seprog.memory.edit_text import FORM_FIELDS, MAX_CHARACTERS
 from seprog.server.service import Caller
 
 Line = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
+
+
+def _seconds(came: Any) -> Any:
+    """A time in words as seconds since 1970, UTC's where it names no zone; a number as it is."""
+    text = str(came).strip()
+    try:
+        float(text)
+        return came
+    except ValueError:
+        pass
+    if "T" in text:  # a "+" in an address, sent as it is, arrives as a space
+        text = text.replace(" ", "+")
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        expected = "a time: seconds since 1970, or as in 2026-01-31T12:00:00Z"
+        raise PydanticCustomError("moment", expected) from None
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+Moment = Annotated[
+    float,
+    Field(ge=0, le=1e11),
+    BeforeValidator(_seconds),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": 1e11},
+                {"type": "string", "format": "date-time"},
+            ]
+        }
+    ),
+]
+"""A time, as seconds since 1970 or as ISO 8601 has it."""
 
 
 def _forms() -> Any:

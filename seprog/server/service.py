@@ -242,7 +242,8 @@ NamespaceHeader = Annotated[
     str | None,
     Header(
         alias="X-Seprog-Namespace",
-        description="Whose edits; without it the first namespace of the key.",
+        description="Whose edits; without it the first namespace of the key. A name with spaces "
+        "or letters beyond ASCII cannot be sent: use a key whose first namespace it is.",
         min_length=1,
         max_length=200,
         pattern=r"^[\x21-\x7e]+$",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,17 @@ class Settings(BaseSettings):
         return self
 
     @classmethod
+    def _unknown(cls, name: str) -> InputError:
+        """What is said of a setting that there is not."""
+        near = get_close_matches(name, cls.model_fields, 1)
+        meant = f"perhaps {near[0]}; " if near else ""
+        return InputError(
+            f"There is no setting {name}",
+            f"{meant}one of those that seprog serve --print-config shows",
+            "Correct its name, or leave it out",
+        )
+
+    @classmethod
     def load(cls, file: Path | None = None, **flags: Any) -> Settings:
         """Settings from flags, environment and file.
 
@@ -121,6 +133,8 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"]))
+            if first["type"] == "extra_forbidden":
+                raise cls._unknown(name) from error
             raise InputError(
                 f"The setting {name} is {first.get('input')!r} ({first['msg']})",
                 "a value that fits",

@@ -109,8 +109,7 @@ class Observed:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._max_body:
-                most = f"a body of at most {self._max_body} bytes is expected"
-                raise HTTPException(413, f"The body is too large, {most}")
+                raise HTTPException(413, f"A body of more than {self._max_body} bytes came")
             return message
 
         async def noted(message: Message) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ def test_ask_as_json_agrees_with_compare_and_stream(run: Run) -> None:
 def test_ask_a_chat_model(run: Run, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     run("edit", SYDNEY)
     short = ("--chat", "--max-new-tokens", "6")
-    assert "no chat template" in run("ask", QUESTION, *short, code=2).stderr
+    assert run("ask", QUESTION, *short).stdout == run("ask", QUESTION, *short[1:]).stdout
     template = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
     monkeypatch.setattr(parts.lm.tokenizer, "chat_template", template)
     [found] = json.loads(run("ask", QUESTION, "--json", "--compare", *short).stdout)
@@ -103,6 +104,15 @@ def test_ask_a_chat_model(run: Run, parts: Parts, monkeypatch: pytest.MonkeyPatc
         t.strip() for t in parts.lm.generate([f"<user>{QUESTION}"], None, 6, bos=False)
     ]
     assert [c["edit"]["statement"] for c in found["fired"]] == [SYDNEY]
+
+
+def test_space_around_a_query_says_nothing(run: Run, parts: Parts) -> None:
+    run("edit", SYDNEY)
+    spaced = f" {QUESTION} \n"
+    for command in (("ask", "--max-new-tokens", "6"), ("ask", "--stream"), ("ask", "--chat")):
+        assert run(*command, spaced).stdout == run(*command, QUESTION).stdout
+    found = [json.loads(run("explain", q, "--json").stdout) for q in (spaced, QUESTION)]
+    assert found[0] == found[1] and found[0]["query"] == QUESTION
 
 
 def test_ask_reads_files_and_standard_input(run: Run) -> None:
@@ -145,6 +155,31 @@ def test_a_memory_that_is_named_must_be_there(run: Run) -> None:
     run("ask", "Hi", env={"SEPROG_MEMORY": "no.db"}, code=3)
 
 
+def test_a_memory_that_may_not_be_read_is_the_memorys_fault(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("edit", SYDNEY, "--memory", "own.db")
+    monkeypatch.setattr(os, "access", lambda *a, **k: False)
+    for args in (("ask", "Hi"), ("list",), ("forget", "0000"), ("serve", "--no-auth")):
+        said = run(*args, "--memory", "own.db", code=3).stderr
+        assert "own.db cannot be read. Expected a regular, readable file" in said
+
+
+def test_explain_says_whether_there_was_anything_to_read(
+    run: Run, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "No edits in the namespace 'default'" in run("explain", QUESTION).stdout
+    monkeypatch.setattr(type(parts.gate.glance), "worth", lambda *a, **k: [])
+    for statement, words in (
+        (SYDNEY, "The only edit in the namespace 'default' is not near"),
+        ("Owls eat grass.", "None of the 2 edits in the namespace 'default' is near"),
+    ):
+        run("edit", statement)
+        said = run("explain", QUESTION).stdout
+        assert said.startswith(words) and said.endswith("to be read: nothing fires\n")
+    assert "No edits" in run("explain", QUESTION, "--namespace", "other").stdout
+
+
 def test_explain(run: Run, parts: Parts) -> None:
     assert "nothing fires" in run("explain", QUESTION).stdout
     run("edit", SYDNEY)
@@ -183,7 +218,8 @@ def test_the_real_factory(
         assert memory.count() == 1
     bare("ask", "Hi", "--model", str(folders.encoder), code=4)
     bare("ask", "Hi", "--model", "./nowhere", code=4)
-    bare("ask", "Hi", *where, "--device", "toaster", code=2)
+    refused = bare("ask", "Hi", *where, "--device", "toaster", code=2).stderr
+    assert "Leave --device out to use the CPU" in refused
     bare("ask", "Hi", *where[:2], "--gate", "./nowhere", code=2)
     bare("ask", "Hi", *where, "--generator", "./nowhere", code=2)
 

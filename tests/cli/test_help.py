@@ -120,6 +120,21 @@ def test_help_loads_no_heavy_package() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("package", ["typer", "rich", "seprog.cli.ask", "seprog.errors"])
+def test_an_interrupt_while_it_loads_is_quiet(package: str) -> None:
+    code = f"""
+import sys
+class Interrupted:
+    def find_spec(self, name, *rest):
+        if name == {package!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+from seprog.cli.main import run
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_docs_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SEPROG_MEMORY", "SEPROG_MODEL"):
         monkeypatch.delenv(name, raising=False)

@@ -155,6 +155,7 @@ def test_usage_counts_tokens(ai: OpenAI, editor: Editor) -> None:
         ({"logit_bias": {"5": 100}}, openai.BadRequestError, "logit_bias"),
         ({"stop": ["€"] * 9}, openai.BadRequestError, "at most 8"),
         ({"extra_body": {"seprog": {"threshold": 2}}}, openai.BadRequestError, "threshold"),
+        ({"extra_body": {"seprog": {"enable": False}}}, openai.BadRequestError, "seprog.enable"),
     ],
 )
 def test_errors_are_the_clients_own(
@@ -171,6 +172,8 @@ def test_errors_are_the_clients_own(
     [
         {"tools": [{"type": "function", "function": {"name": "look"}}]},
         {"tool_choice": "required"},
+        {"tool_choice": {"type": "function", "function": {"name": "look"}}},
+        {"function_call": "auto"},
         {"functions": [{"name": "look"}]},
         {"response_format": {"type": "json_object"}},
         {"logit_bias": {"5": 100}},
@@ -182,6 +185,17 @@ def test_what_is_not_supported_is_refused(client: TestClient, fields: dict[str, 
     assert refused.status_code == 400
     assert refused.json()["error"]["param"].split(".")[0] in fields
     assert refused.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_what_asks_for_nothing_is_taken(client: TestClient) -> None:
+    body = {"model": "atlas", "messages": TURN}
+    empty = {"tools": [], "functions": [], "logit_bias": {}}
+    none = {"tool_choice": "none", "function_call": "none"}
+    plain = client.post("/v1/chat/completions", json=body)
+    said = client.post("/v1/chat/completions", json={**body, **empty, **none})
+    assert (plain.status_code, said.status_code) == (200, 200)
+    assert said.json()["choices"] == plain.json()["choices"]
+    assert text(client, QUESTION, logit_bias={}) == text(client, QUESTION)
 
 
 def test_null_stands_for_what_is_not_given(client: TestClient) -> None:
@@ -218,7 +232,11 @@ def test_a_model_without_a_template_takes_one_turn_only(client: TestClient) -> N
     turns = [{"role": "user", "content": t} for t in (QUESTION, OTHER)]
     response = client.post("/v1/chat/completions", json={"model": "atlas", "messages": turns})
     assert response.status_code == 400
-    assert "chat template" in response.json()["error"]["message"]
+    message = response.json()["error"]["message"]
+    assert "chat template" in message and "user, user" in message and "/v1/completions" in message
+    system = {"role": "system", "content": "Be short."}
+    refused = client.post("/v1/chat/completions", json={"model": "atlas", "messages": [system]})
+    assert refused.status_code == 400
 
 
 def test_a_threshold_of_one_lets_nothing_fire(client: TestClient) -> None:

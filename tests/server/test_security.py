@@ -142,6 +142,16 @@ def test_namespaces_are_the_keys_own(serve: Serve) -> None:
     assert client.get("/v1/edits/export", headers=both).text == ""
 
 
+@pytest.mark.parametrize("name", ["a/b c", "Köln"])
+def test_a_namespace_that_no_header_can_name_is_a_keys_first(serve: Serve, name: str) -> None:
+    client = serve(auth=True)
+    headers = key(client, "edit", name)
+    edit = write(client, CAPITAL, **headers)
+    assert edit["namespace"] == name
+    shown = client.get("/v1/edits", headers=headers).json()["data"]
+    assert [e["id"] for e in shown] == [edit["id"]]
+
+
 def test_one_tenants_edits_never_fire_for_another_however_many_ask_at_once(serve: Serve) -> None:
     """Tenants write and forget edits about the same things while all ask about them."""
     client = serve(auth=True)

@@ -67,3 +67,11 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
     bad.write_text("colour = 3")
     with pytest.raises(InputError, match="colour"):
         Settings.load(bad)
+
+
+@pytest.mark.parametrize("name", list(Settings.model_fields))
+def test_a_misspelt_setting_is_told_the_right_one(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text(f"{name[:1] + name[2:]}x = 5")
+    with pytest.raises(InputError, match=rf"perhaps {name};.*--print-config"):
+        Settings.load(file)

@@ -24,6 +24,7 @@ from seprog.server.console.pages import (
     page,
 )
 from seprog.server.errors import Refused, status_of
+from seprog.server.faults import fault
 from seprog.server.service import Caller, Served, caller_of, key_of, service_of
 
 KEY_COOKIE = "seprog_key"
@@ -80,8 +81,7 @@ class ConsoleRoute(APIRoute):
             except SeprogError as error:
                 return _sorry(request, status_of(error)[0], str(error))
             except RequestValidationError as error:
-                first = error.errors()[0]
-                return _sorry(request, 400, f"{first['loc'][-1]}: {first['msg']}.")
+                return _sorry(request, 400, str(fault(error.errors(), error.body)[0]))
             except HTTPException as error:
                 return _sorry(request, error.status_code, f"{error.detail}.")
 
