@@ -31,7 +31,7 @@ from seprog.gate.glance import Glance, Sighting
 from seprog.gate.retriever import Retriever
 from seprog.gate.scorer import PairScorer
 from seprog.gate.shelf import Shelf
-from seprog.gate.words import cue, last_sentence
+from seprog.gate.words import asked_last, cue
 from seprog.text_encoder import TextEncoder
 from seprog.types import Candidate, Edit, GateDecision
 
@@ -119,7 +119,7 @@ class ScopeGate(nn.Module):
     ) -> list[GateDecision]:
         """Which edits apply to each query.
 
-        Of several sentences the last one, which is what is asked, is read by itself as well.
+        Of several sentences the last one, and the last question, are read by themselves as well.
 
         Args:
             queries: Texts.
@@ -131,7 +131,7 @@ class ScopeGate(nn.Module):
             One decision per query.
         """
         limit = self.calibration.threshold if threshold is None else threshold
-        heard = [[query, *last_sentence(query)] for query in queries]
+        heard = [[query, *asked_last(query)] for query in queries]
         left_out = hidden or [()] * len(queries)
         rows = [(t, ids) for texts, ids in zip(heard, left_out, strict=True) for t in texts]
         texts, out = [t for t, _ in rows], [ids for _, ids in rows]

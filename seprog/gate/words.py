@@ -21,13 +21,17 @@ def cue(text: str, statement: str) -> str:
     return " ".join(w for w in words(statement) if w not in said)
 
 
-def last_sentence(text: str) -> list[str]:
-    """The last of several sentences, if there are several and it is none of a word or two.
+def asked_last(text: str) -> list[str]:
+    """Of several sentences the last one, and the last question, as far as they have three words.
 
     A sentence ends in a mark behind a word of three letters or more, as abbreviations hardly do.
     """
-    *before, last = re.split(r"(?<=\w\w\w[.!?])\s+", text.strip())
-    return [last] if before and len(words(last)) > 2 else []
+    sentences = re.split(r"(?<=\w\w\w[.!?])\s+", text.strip())
+    if len(sentences) == 1:
+        return []
+    questions = [s for s in sentences if s.endswith("?")]
+    found = dict.fromkeys([sentences[-1], *questions[-1:]])
+    return [s for s in found if len(words(s)) > 2]
 
 
 class WordIndex:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seprog.gate import WordIndex, interleave
-from seprog.gate.words import COMMON, best, cue, last_sentence, words
+from seprog.gate.words import COMMON, asked_last, best, cue, words
 
 EDITS = {
     "ann": "The home of Ann is Zed.",
@@ -91,16 +91,17 @@ def test_lists_are_interleaved() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "last"),
+    ("text", "found"),
     [
         ("Hamlet is a play. Who wrote War and Peace?", ["Who wrote War and Peace?"]),
         ("Hi there!\n\nWho is the king? ", ["Who is the king?"]),
         ("One two three. Four five six. Seven is the", ["Seven is the"]),
         ("Who wrote War and Peace?", []),
         ("Is Dr. Bell from the U.S. or not?", []),
-        ("Who is the king? Thank you.", []),
+        ("Be so kind. Who is the king? Thank you.", ["Who is the king?"]),
+        ("Who is the king? Be brief, please.", ["Be brief, please.", "Who is the king?"]),
         ("", []),
     ],
 )
-def test_the_last_of_several_sentences(text: str, last: list[str]) -> None:
-    assert last_sentence(text) == last
+def test_the_last_of_several_sentences(text: str, found: list[str]) -> None:
+    assert asked_last(text) == found
