@@ -171,7 +171,7 @@ def chat_text(tokenizer: Any, messages: Sequence[Message]) -> tuple[str, bool]:
         raise InputError(
             "The model's tokenizer has no chat template",
             "the tokenizer of a chat model",
-            "Ask with a plain text instead (ask, generate)",
+            "Ask with a plain text instead (Editor.ask)",
         )
     try:
         text = str(

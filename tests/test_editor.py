@@ -191,10 +191,10 @@ def test_saying_it_twice_changes_nothing(tiny_editor: Editor) -> None:
     assert tiny_editor.memory.count() == 1 and first.supersedes is None
 
 
-def test_edits_of_one_call_do_not_supersede_each_other_by_the_gate(tiny_editor: Editor) -> None:
+def test_edits_of_one_call_supersede_each_other_by_the_gate(tiny_editor: Editor) -> None:
     rows = [{"statement": CAPITAL}, {"statement": "Of Australia the capital is Perth."}]
-    edits = tiny_editor.edit_many(rows)
-    assert all(e.active and e.supersedes is None for e in edits)
+    first, second = tiny_editor.edit_many(rows)
+    assert second.active and second.supersedes == first.id and not first.active
     assert tiny_editor.edit_many([]) == []
 
 

@@ -126,4 +126,7 @@ def run() -> None:
             stream, io.TextIOWrapper
         ):  # a terminal that cannot show a letter shows its number
             stream.reconfigure(errors="backslashreplace")
-    app(prog_name="seprog")
+    try:
+        app(prog_name="seprog")
+    except KeyboardInterrupt:  # before a command has begun
+        sys.exit(130)

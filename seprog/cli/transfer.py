@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json as json_
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +22,6 @@ from seprog.errors import InputError
 if TYPE_CHECKING:
     from seprog.memory import ImportReport, Memory
 
-SHIPPED = "atlas"
-"""What ``--model`` calls the model that ships."""
 IMPORT_EXAMPLE = example(
     "seprog import edits.jsonl --model atlas", "seprog import --skip-bad - < edits.jsonl"
 )
@@ -64,6 +63,7 @@ def import_edits(
     with common.open_lines(file) as lines:
         report = _stored(lines, memory, model, namespace, skip_bad)
     refused = bool(report.errors) and not skip_bad
+    bad = _counted(len(report.errors), "bad row")
     for line, fault in report.errors:
         typer.echo(f"Line {line}: {fault}", err=True)
     if json:
@@ -71,22 +71,21 @@ def import_edits(
         counts = {k: getattr(report, k) for k in ("added", "duplicates", "superseded")}
         print_json({**counts, "errors": errors})
     elif not refused:
-        bad = f", {_bad(report)} passed over" if report.errors else ""
+        over = f", {bad} passed over" if report.errors else ""
         console().print(
             f"{report.added} added, {report.duplicates} known already, "
-            f"{report.superseded} superseded{bad}"
+            f"{report.superseded} superseded{over}"
         )
     if refused:
         raise InputError(
-            f"There {'is' if len(report.errors) == 1 else 'are'} {_bad(report)}, "
-            "so nothing was imported",
+            f"The file has {bad}, so nothing was imported",
             "good rows only",
             "Correct them, or pass over them with --skip-bad",
         )
 
 
-def _bad(report: ImportReport) -> str:
-    return "1 bad row" if len(report.errors) == 1 else f"{len(report.errors)} bad rows"
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _stored(
@@ -101,7 +100,7 @@ def _stored(
         with common.open_memory(memory, create=True) as opened:
             return opened.import_rows(lines, namespace, skip_bad)
     path = common.memory_path(memory, create=True)
-    editor = common.open_editor(path, None if model == SHIPPED else model, None, None)
+    editor = common.open_editor(path, None if model == "atlas" else model, None, None)
     with editor.memory, _progress("Comparing with what is in force") as watch:
         return editor.import_rows(lines, watch, namespace=namespace, skip_bad=skip_bad)
 
@@ -130,19 +129,24 @@ def export_edits(
     with common.open_memory(memory) as opened:
         found = opened.export(namespace, history)
         rows = (f"{json_.dumps(row, ensure_ascii=False)}\n" for row in found)
-        if output is not None:
+        if output is None:
+            _print(rows)
+        else:
             _write(opened, output, rows)
-            return
-        with _in_words("Standard output"):
+
+
+def _print(rows: Iterable[str]) -> None:
+    with _in_words("Standard output"):
+        try:
             for row in rows:
                 typer.echo(row, nl=False)
+        except OSError:  # what is left in the buffer would fail again at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise
 
 
 def _write(memory: Memory, output: Path, rows: Iterable[str]) -> None:
-    """Write a file as a whole, or leave what was there; straight into what is no regular file.
-
-    A link stays one: the file that it leads to is written.
-    """
+    """Write a file as a whole, or leave what was there; links, devices and pipes stay such."""
     if output.exists() and Path(memory.path).exists() and output.samefile(memory.path):
         raise InputError(
             f"--output names the memory itself ({output})", "another file", "Choose another name"
@@ -155,8 +159,7 @@ def _write(memory: Memory, output: Path, rows: Iterable[str]) -> None:
                 _fill(file, rows)
             return
         count = _replace(Path(os.path.realpath(output)), rows)
-    edits = "1 edit" if count == 1 else f"{count} edits"
-    console().print(f"{edits} written to {clean(str(output))}", soft_wrap=True)
+    console().print(f"{_counted(count, 'edit')} written to {clean(str(output))}", soft_wrap=True)
 
 
 def _replace(path: Path, rows: Iterable[str]) -> int:

@@ -163,7 +163,10 @@ def feed_forward(lm: CausalLM) -> list[Linear]:
 def pairs_of(
     lm: CausalLM, layers: Sequence[Linear], batch: Batch
 ) -> list[Float[Tensor, "tokens width"]]:
-    """Per layer and real token, what goes in and the loss' gradient of what comes out, joined."""
+    """Per layer and token, what goes in and the loss' gradient of what comes out, joined.
+
+    Tokens on which the loss does not depend there are left out, as in the authors' code.
+    """
     came: dict[int, tuple[Tensor, Tensor]] = {}
 
     def hook(place: int) -> Any:
@@ -185,10 +188,12 @@ def pairs_of(
     def tokens(x: Tensor) -> Tensor:
         return x.flatten(end_dim=-2)[real]
 
-    return [
-        torch.cat([tokens(came[i][0]), tokens(gradient)], dim=1).float()
-        for i, gradient in enumerate(wanted)
-    ]
+    found = []
+    for i, gradient in enumerate(wanted):
+        own = tokens(gradient)
+        bearing = own.ne(0).any(dim=1)
+        found.append(torch.cat([tokens(came[i][0])[bearing], own[bearing]], dim=1).float())
+    return found
 
 
 def lesson_losses(

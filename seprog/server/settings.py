@@ -91,10 +91,10 @@ class Settings(BaseSettings):
     def _unknown(cls, name: str) -> InputError:
         """What is said of a setting that there is not."""
         near = get_close_matches(name, cls.model_fields, 1)
-        meant = f"perhaps {near[0]}; " if near else ""
+        known = "seprog serve --print-config shows"
         return InputError(
             f"There is no setting {name}",
-            f"{meant}one of those that seprog serve --print-config shows",
+            f"{near[0]}, or another that {known}" if near else f"one that {known}",
             "Correct its name, or leave it out",
         )
 

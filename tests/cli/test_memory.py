@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -125,6 +126,64 @@ def test_import_with_bad_rows(bare: Run) -> None:
     bare("import", "rows.jsonl", code=2)
     bare("import", "missing.jsonl", code=2)
     bare("import", "missing\udce9.jsonl", code=2)
+
+
+def test_import_counts_bad_rows_in_english(bare: Run) -> None:
+    for lines, said in (("nonsense\n", "has 1 bad row,"), ("1\n[]\n", "has 2 bad rows,")):
+        assert said in bare("import", "-", input=lines, code=2).stderr
+    passed = bare("import", "-", "--skip-bad", input='{"statement": "A is B."}\n3').stdout
+    assert "1 added" in passed and "1 bad row passed over" in passed
+
+
+def test_import_with_a_model_replaces_what_answers_the_same(run: Run) -> None:
+    rows = [
+        json.dumps({"statement": f"The capital of Australia is {x}."}) for x in ("Sydney", "Lyon")
+    ]
+    found = json.loads(run("import", "-", "--json", input="\n".join(rows)).stdout)
+    assert found["superseded"] == 0 and len(run("list").stdout.splitlines()) == 2
+    other = ("--memory", "other.db")
+    run("edit", "The capital of Australia is Perth.", *other)
+    told = run("import", "-", "--model", "atlas", *other, input="\n".join(rows)).stdout
+    assert "2 added, 0 known already, 2 superseded" in told
+    assert (
+        "Lyon" in run("list", *other).stdout and len(run("list", *other).stdout.splitlines()) == 1
+    )
+
+
+def test_export_leaves_links_modes_and_devices_as_they_are(bare: Run, edits: list[Edit]) -> None:
+    lines = bare("export").stdout
+    Path("folder").mkdir()
+    target, link, dangling = Path("folder/old.jsonl"), Path("link"), Path("dangling")
+    target.write_text("old")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    dangling.symlink_to("folder/new.jsonl")
+    for path in (link, dangling):
+        assert "4 edits written" in bare("export", "--output", str(path)).stdout
+        assert path.is_symlink() and path.read_text() == lines
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert sorted(p.name for p in Path("folder").iterdir()) == ["new.jsonl", "old.jsonl"]
+    os.mkfifo("pipe")
+    with subprocess.Popen(["cat", "pipe"], stdout=subprocess.PIPE, text=True) as reader:
+        assert bare("export", "--output", "pipe").stdout == ""
+        assert reader.communicate(timeout=20)[0] == lines
+    assert Path("pipe").is_fifo()
+    assert bare("export", "--output", "/dev/null").stdout == ""
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_full_disk_is_said_in_words(bare: Run, edits: list[Edit]) -> None:
+    for command in ("export --output /dev/full", "export > /dev/full"):
+        done = subprocess.run(
+            f"{sys.executable} -m seprog {command}",
+            shell=True,
+            capture_output=True,
+            text=True,
+            env={"PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+        assert done.returncode == 2
+        assert "no space left" in done.stderr and "Free some space" in done.stderr
 
 
 def test_export_never_harms_a_file(bare: Run, edits: list[Edit]) -> None:

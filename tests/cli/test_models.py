@@ -18,7 +18,7 @@ from seprog.cli import common, doctor, doctor_model
 from seprog.cli.demo import Story
 from seprog.editor import Editor
 from seprog.errors import MissingExtra
-from seprog.gate import ScopeGate, Shelf
+from seprog.gate import Overlay, ScopeGate, Shelf
 from seprog.lm import EncoderModel, Seq2SeqLM, injection
 from seprog.types import Candidate, Edit, GateDecision
 from tests.cli.conftest import Folders, Parts, Run
@@ -225,7 +225,9 @@ class ScriptedGate(ScopeGate):
         return np.ones((len(edits), 2), np.float32)
 
     def same_question(self, edit: Edit, shelf: Shelf) -> list[tuple[Edit, float]]:
-        return [(other, 0.9) for other in shelf.edits.values()]
+        assert isinstance(shelf, Overlay)
+        both = {**shelf.below.edits, **shelf.above.edits}
+        return [(other, 0.9) for id_, other in both.items() if id_ not in shelf.hidden]
 
     def decide(
         self, queries: Sequence[str], shelf: Shelf, threshold: float | None = None

@@ -96,10 +96,34 @@ def test_bad_supersedes_change_nothing(memory):
 
 
 def test_a_duplicate_still_supersedes(memory):
-    sydney = memory.add(make_edit("The capital of Australia is Sydney."))
-    canberra = memory.add(CANBERRA)
-    same = memory.add(make_edit(subject="Australia", relation="capital", object="Sydney"))
-    assert same.id == sydney.id and not memory.get(canberra.id).active
+    first, other = memory.add(make_edit("Cats bark.")), memory.add(make_edit("Cats sing."))
+    same = memory.add(make_edit("Cats bark."), supersedes=[other.id])
+    assert same == first and not memory.get(other.id).active
+
+
+STATEMENT = "The capital of Australia is Sydney."
+FORMS = [
+    make_edit(STATEMENT),
+    make_edit(STATEMENT, "What is Australia's capital?", "Sydney"),
+    make_edit(STATEMENT, "What is Australia's capital?", "Sydney, NSW"),
+    make_edit(STATEMENT, "Which town is the capital?", "Sydney"),
+    make_edit(subject="Australia", relation="capital", object="Sydney"),
+]
+
+
+@pytest.mark.parametrize("new", FORMS)
+@pytest.mark.parametrize("old", FORMS)
+def test_the_same_sentence_takes_over_if_it_brings_what_the_other_lacks(memory, old, new):
+    first = memory.add(replace(old, author="ada"))
+    second = memory.add(replace(new, author="bob", reason="heard"))
+    [active] = memory.list(active=True)
+    if new in (FORMS[0], old):  # nothing but an author and a reason: all stays as it was
+        assert second == first == active and actions(memory) == ["added"]
+    else:
+        assert second == active and (active.author, active.supersedes) == ("bob", first.id)
+        assert (active.prompt, active.target, active.object) == (new.prompt, new.target, new.object)
+        assert actions(memory, first.id) == ["added", "superseded"]
+        assert memory.restore(first.id) == memory.list(active=True)[0]
 
 
 def test_within_one_batch_the_later_wins(memory):

@@ -92,6 +92,26 @@ def test_the_three_forms_and_superseding(memory):
     assert fish.created_at == 5.0 and memory.as_of(6.0) == []  # it was not in force here then
 
 
+def test_a_row_may_name_what_it_replaces(memory):
+    cats, dogs, fish = memory.add_many([make_edit(f"{x} sing.") for x in ("Cats", "Dogs", "Fish")])
+    away = memory.add(make_edit("Mice sing.", namespace="away"))
+    named = [cats.id, dogs.id, "none-such", away.id, "birds"]
+    rows = [
+        {"id": "birds", "statement": "Birds sing."},
+        {"statement": "Nobody sings.", "supersedes": named},
+        {"statement": "No fish sings.", "supersedes": fish.id},
+        {"statement": "Cows sing.", "supersedes": []},
+    ]
+    report = memory.import_rows(map(json.dumps, rows))
+    assert report == ImportReport(added=4, superseded=4)
+    told = [edit.statement for edit in memory.list(active=True)]
+    assert told == ["Mice sing.", "Nobody sings.", "No fish sings.", "Cows sing."]
+    assert [e.supersedes for e in memory.list(active=True)] == [None, cats.id, fish.id, None]
+    for bad in ([cats.id, 3], ["../x"], {"a": 1}):
+        row = json.dumps({"statement": "a", "supersedes": bad})
+        assert memory.import_rows([row]).errors
+
+
 def test_rows_that_may_not_say_whose_they_are(memory):
     event = {"action": "added", "at": 5, "author": "eve"}
     row = {"statement": "Fish fly.", "author": "eve", "created_at": 5, "events": [event]}
@@ -144,6 +164,7 @@ def test_a_bad_row_stops_all_unless_skipped(memory, bad):
     assert report.added == 0 and memory.revision() == 0
     [(number, message)] = report.errors
     assert number == 3 and "Expected" in message
+    assert message.split(". Expected ", 1)[1].count(". ") >= 1  # and what to do
     report = memory.import_rows(rows, skip_bad=True)
     assert report.added == 1 and len(report.errors) == 1 and memory.count() == 1
 

@@ -78,6 +78,24 @@ def test_a_batch_is_written_as_a_whole_or_not_at_all(client: TestClient) -> None
     assert [e["statement"] for e in made.json()["data"]] == [g["statement"] for g in good]
 
 
+def test_lines_and_batches_take_the_place_of_what_answers_the_same(client: TestClient) -> None:
+    write(client, CAPITAL)
+    told = [{"statement": f"The capital of Australia is {town}."} for town in ("Perth", "Hobart")]
+    [perth, hobart] = client.post("/v1/edits/batch", json={"edits": told}).json()["data"]
+    assert (perth["active"], hobart["active"]) == (False, True)
+    assert hobart["supersedes"] == perth["id"]
+    lines = "\n".join(json.dumps(row) for row in [*told, {"statement": CAPITAL}])
+    report = client.post("/v1/edits/import", content=lines).json()
+    assert (report["added"], report["duplicates"], report["superseded"]) == (3, 0, 3)
+    [active] = client.get("/v1/edits", params={"active": True}).json()["data"]
+    assert active["statement"] == CAPITAL
+
+
+def test_one_bad_line_is_one_line(client: TestClient) -> None:
+    bad = client.post("/v1/edits/import", content="nonsense").json()
+    assert bad["error"]["message"].startswith("1 line is bad; line 1: ")
+
+
 def test_pages_search_and_the_past(client: TestClient) -> None:
     made = [write(client, f"The king of x{i} is {'Bob' if i % 2 else 'Al'}.") for i in range(7)]
     ids = [e["id"] for e in made]

@@ -73,5 +73,5 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
 def test_a_misspelt_setting_is_told_the_right_one(tmp_path: Path, name: str) -> None:
     file = tmp_path / "server.toml"
     file.write_text(f"{name[:1] + name[2:]}x = 5")
-    with pytest.raises(InputError, match=rf"perhaps {name};.*--print-config"):
+    with pytest.raises(InputError, match=rf"Expected {name}, .*--print-config"):
         Settings.load(file)
