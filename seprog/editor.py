@@ -190,10 +190,7 @@ class Editor:
         return edit
 
     def rivals(self, edit: Edit) -> list[Edit]:
-        """The edits in force whose place a new one would take.
-
-        They have the same prompt or triple, or answer the same question as the gate sees it.
-        """
+        """The edits in force whose place a new one takes: same prompt, triple or question."""
         found = [e for e, _ in self.gate.same_question(edit, self.shelf(edit.namespace))]
         found += self.memory.rivals(edit)
         return [e for e in dict.fromkeys(found) if e.statement != edit.statement]
@@ -408,7 +405,9 @@ class Editor:
         name = namespace or self.namespace
         made = [self._made({**row, "namespace": name}) for row in rows]
         fresh = [replace(edit, id=f"new-{i}") for i, edit in enumerate(made, start=1)]
-        replaced = [e.id for edit in fresh for e in self.rivals(edit)]
+        found = Rivals(self.gate, self.shelf)(fresh)
+        replaced = [id_ for ids in found for id_ in ids]
+        replaced += [e.id for edit in fresh for e in self.memory.rivals(edit)]
         replaced += [self.memory.get(i).id for row in rows for i in self._named(row)]
         before = self.generate(queries, max_new_tokens, name, threshold)
         limit = self.calibration(name).threshold if threshold is None else threshold

@@ -81,7 +81,7 @@ def edit(
         print_json({**values, "milliseconds": round(milliseconds, 3)})
         return
     out = console()
-    state = "was in force already" if known else "is in force"
+    state = "was in force already, as it was" if known else "is in force"
     out.print(f"{short(stored.id)} {state} ({milliseconds:.0f} ms)", soft_wrap=True)
     for old in replaced:
         out.print(f"  supersedes {short(old.id)} ({clean(old.statement)})", soft_wrap=True)

@@ -67,7 +67,10 @@ Author = Annotated[
 Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept in the history.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Id = Annotated[
-    str, typer.Argument(metavar="ID", help="The id of an edit, or its first four or more letters.")
+    str,
+    typer.Argument(
+        metavar="ID", help="The id of an edit, or as much of its start as no other shares."
+    ),
 ]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the result.")]
 RunFolder = Annotated[

@@ -33,6 +33,7 @@ class Rivals:
     ) -> None:
         self.gate, self.shelf, self.watch = gate, shelf, watch
         self._found: dict[str, list[str]] = {}
+        self._keyless: list[Edit] = []
         self._new: dict[str, Shelf] = {}
         self._seen: dict[str, set[str]] = {}
 
@@ -55,17 +56,24 @@ class Rivals:
         below = {name: self.shelf(name) for name in self._seen}
         for start in range(0, len(edits), _AT_ONCE):
             few = edits[start : start + _AT_ONCE]
-            for edit, key in zip(few, self.gate.keys(few), strict=True):
+            keys = self.gate.keys(few[:-1] if start + len(few) == len(edits) else few)
+            for i, edit in enumerate(few):
                 new, self._found[edit.id] = self._new[edit.namespace], []
                 if edit.active:
                     shelf = Overlay(below[edit.namespace], new, gone)
                     self._found[edit.id] = [e.id for e in self._same(edit, shelf)]
                     gone.update(self._found[edit.id])
-                    new.add([edit], key[None])
+                    if i < len(keys):
+                        new.add([edit], keys[i][None])
+                    else:  # nothing follows that could meet it, as a rule
+                        self._keyless = [edit]
             if self.watch:
                 self.watch(start + len(few), len(edits))
 
     def _again(self) -> None:
+        for edit in self._keyless:
+            self._new[edit.namespace].add([edit], self.gate.keys([edit]))
+        self._keyless = []
         for name, new in self._new.items():
             now = dict(self.shelf(name).edits)
             for id_ in now.keys() - self._seen[name]:

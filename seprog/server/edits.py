@@ -27,6 +27,7 @@ from seprog.server.schemas import (
     EventList,
     EventOut,
     ImportReport,
+    Moment,
     PreviewIn,
     ScopeIn,
     Why,
@@ -68,7 +69,7 @@ def list_edits(
     ] = None,
     active: Annotated[bool | None, Query(description="In force or not; without it both.")] = None,
     as_of: Annotated[
-        float | None, Query(ge=0, le=1e11, description="As it was at a time (seconds since 1970).")
+        Moment | None, Query(description="As it was at a time (seconds since 1970, or ISO 8601).")
     ] = None,
     newest_first: bool = False,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
