@@ -83,6 +83,8 @@ class ZsRE(FactEditing):
         chosen, rest = rows[: config.test], rows[config.test :]
         aside, rest = rest[: config.aside], rest[config.aside :]
         dev, rest = rest[: config.dev], rest[config.dev :]
+        groups = {f.group for f, _ in dev}
+        rest = sorted(rest, key=lambda row: row[0].group not in groups)
         beside_dev, rest = rest[: config.aside], rest[config.aside :]
         untaught = (*chosen, *aside, *dev, *beside_dev)
         apart = {f.subject for f, _ in untaught}
