@@ -90,6 +90,18 @@ def check_query(query: str) -> None:
         ) from error
 
 
+def check_queries(queries: Sequence[str]) -> None:
+    """Refuse queries of which one is none, and a single text in place of several.
+
+    Raises:
+        InputError: It is.
+    """
+    if isinstance(queries, str):
+        raise InputError(f"The text {queries[:40]!r} came", "a list of texts", "Put it into a list")
+    for query in queries:
+        check_query(query)
+
+
 def check_messages(messages: Sequence[Message]) -> None:
     """Refuse what is no conversation that waits for an answer.
 

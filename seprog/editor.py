@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from seprog.batching import batches
-from seprog.chat import Message, Query, check_query, merged
+from seprog.chat import Message, Query, check_queries, check_query, merged
 from seprog.errors import InputError, MemoryFileError
 from seprog.gate import Calibration, Overlay, ScopeGate, Shelf, Shelves, fit_threshold
 from seprog.gate.rivals import Rivals, Watch
@@ -241,8 +241,7 @@ class Editor:
             InputError: If a query is empty or too long.
         """
         start = time.perf_counter()
-        for query in queries:
-            check_query(query)
+        check_queries(queries)
         decisions = [GateDecision(q) for q in queries]
         if edits:
             decisions = self.explain_many(queries, namespace, threshold)
@@ -362,8 +361,7 @@ class Editor:
         self, queries: Sequence[str], namespace: str | None = None, threshold: float | None = None
     ) -> list[GateDecision]:
         """Decisions of the gate, one per query."""
-        for query in queries:
-            check_query(query)
+        check_queries(queries)
         limit = self.calibration(namespace).threshold if threshold is None else threshold
         return self.gate.decide(queries, self.shelf(namespace), limit)
 
@@ -489,6 +487,7 @@ class Editor:
         Raises:
             InputError: If edits and queries together are too few for the promise.
         """
+        check_queries(queries)
         shelf = self.shelf(namespace)
         scores = self.gate.highest(list(queries), shelf) if queries else []
         asked = list(shelf.edits.values())[:most]

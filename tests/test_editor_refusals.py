@@ -39,6 +39,14 @@ def test_unusable_queries_are_refused(tiny_editor: Editor, query: str) -> None:
         assert three_beats(raised.value)
 
 
+def test_a_single_text_is_no_list_of_texts(tiny_editor: Editor) -> None:
+    fill(tiny_editor)
+    for call in (tiny_editor.generate, tiny_editor.explain_many, tiny_editor.calibrate):
+        with pytest.raises(InputError, match="a list of texts") as raised:
+            call("Who wrote Hamlet?")  # type: ignore[operator]
+        assert three_beats(raised.value)
+
+
 def test_an_edit_that_leaves_no_room_for_a_question_is_refused(tiny_editor: Editor) -> None:
     edits = fill(tiny_editor)
     for text in ("The home of Eve is " + "Ur and " * 50, "x" * 300):
