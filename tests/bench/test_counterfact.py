@@ -16,7 +16,7 @@ from seprog.bench.counterfact import CounterFact, CounterFactBench
 from seprog.bench.trials import Question, Task, TrialBench, evaluate, spread, written
 from seprog.editor import Editor
 from seprog.errors import InputError
-from seprog.gate import ScopeGate, Shelf
+from seprog.gate import Overlay, ScopeGate
 from seprog.lm import CausalLM
 from seprog.memory import make_edit
 from seprog.methods.contract import LONGEST_ANSWER
@@ -203,8 +203,8 @@ def test_edits_are_written_one_after_another(
         in_force.append(len(self.shelf()))
         return decide(self, queries)
 
-    def all_of_them(self: ScopeGate, edit: Edit, shelf: Shelf) -> list[tuple[Edit, float]]:
-        return [(other, 1.0) for other in shelf.edits.values()]
+    def all_of_them(self: ScopeGate, edit: Edit, shelf: Overlay) -> list[tuple[Edit, float]]:
+        return [(o, 1.0) for part in (shelf.below, shelf.above) for o in part.edits.values()]
 
     monkeypatch.setattr(Editor, "explain_many", explain_many)
     monkeypatch.setattr(ScopeGate, "same_question", all_of_them)
