@@ -176,7 +176,7 @@ PEERS = {
         GRACE,
         lambda w, s: GRACE(w.lm, _of(GraceConfig, s)),
         1,
-        {"layer": (-2, -4, -6), "radius": (1.0, 5.0, 20.0, 80.0)},
+        {"layer": (-2, -4, -6), "radius": (5.0, 20.0, 80.0, 320.0)},
     ),
     "serac": Peer(
         SERAC,
