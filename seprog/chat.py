@@ -141,8 +141,10 @@ def leans(text: str) -> bool:
     """
     words = re.findall(r"[^\W\d_]+|\d+", text.lower())
     named = [w for w in words if w not in LITTLE | POINTING]
-    if not named or POLITE.issuperset(named):
-        return not named and bool(words)
+    if not named:
+        return bool(words)
+    if POLITE.issuperset(named):
+        return False
     return not POINTING.isdisjoint(words) or (
         len(named) == 1 and not {"the", "and"}.isdisjoint(words)
     )

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from seprog.atlas.scenario import Probe, Scenario, make_scenario
 from seprog.atlas.world import Fact, Split, Wording, load_world
 from seprog.bench.changes import Changes, draw_changes
-from seprog.bench.costs import TRIED, full_length, query_times, spread, work
+from seprog.bench.costs import TRIED, query_costs, spread, work
 from seprog.bench.meters import perplexity
 from seprog.bench.metrics import COSTS, OUT_OF_SCOPE, SHARES, Record, score
 from seprog.bench.progress import watch
@@ -392,13 +392,11 @@ class _Bench:
             decisions = self.editor.explain_many([probe.prompt])
             return self._answers(method, _Asked([probe], decisions, []))
 
-        found = {}
+        pools = {}
         for name, inside in (("in_scope", True), ("out_of_scope", False)):
             pool = [p for p in self.plan.probes if (p.kind not in OUT_OF_SCOPE) == inside]
-            some = pool[:: max(1, len(pool) // 30)][:30]
-            with full_length([lm]):
-                times = query_times([(partial(base, p), partial(ask, p)) for p in some])
-            found[f"query_ratio_{name}"], found[f"ms_per_query_{name}"] = times
+            pools[name] = pool[:: max(1, len(pool) // 30)][:30]
+        found = query_costs(pools, base, ask, [lm])
         asked = self.asked["after_all"]
         read = lm.tokens.encode(self._read(method, asked), True)
         sizes = [len(t) for t, p in zip(read, asked.probes, strict=True) if p.used]

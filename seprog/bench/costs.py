@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from seprog.bench.meters import PeakMemory, editing
 from seprog.editor import Editor
@@ -15,6 +15,8 @@ from seprog.lm import LanguageModel
 from seprog.memory import Memory
 from seprog.methods.contract import LONGEST_ANSWER
 
+Asked = TypeVar("Asked")
+"""A query, as its bench has it."""
 TRIED = 10
 """Edits whose arithmetic and memory are measured, and queries that are answered for it."""
 
@@ -36,26 +38,37 @@ def full_length(models: Sequence[LanguageModel]) -> Iterator[None]:
             config.min_new_tokens = least
 
 
-def query_times(
-    pairs: Sequence[tuple[Callable[[], Any], Callable[[], Any]]],
-) -> tuple[dict[str, float], dict[str, float]]:
+def query_costs(
+    pools: Mapping[str, Sequence[Asked]],
+    base: Callable[[Asked], Any],
+    edited: Callable[[Asked], Any],
+    models: Sequence[LanguageModel],
+) -> dict[str, dict[str, float]]:
     """What queries take, each measured in turn on the base model and with the edits in force.
 
     Args:
-        pairs: Per query, how the base model is asked, and how the edited one.
+        pools: Queries, by ``in_scope`` and ``out_of_scope``; one without any is left out.
+        base: Asks the base model one.
+        edited: Asks the edited one.
+        models: All that answer; see ``full_length``.
 
     Returns:
-        The edited time over the base's, and the edited time in milliseconds; see ``spread``.
+        Per pool, the edited time over the base's, and in milliseconds; see ``spread``.
     """
 
-    def seconds(run: Callable[[], Any]) -> float:
+    def seconds(ask: Callable[[Asked], Any], query: Asked) -> float:
         start = time.perf_counter()
-        run()
+        ask(query)
         return time.perf_counter() - start
 
-    times = [(seconds(base), seconds(edited)) for base, edited in pairs]
-    ratios = spread([edited / base for base, edited in times])
-    return ratios, spread([1000 * edited for _, edited in times])
+    found = {}
+    with full_length(models):
+        for name, pool in pools.items():
+            times = [(seconds(base, query), seconds(edited, query)) for query in pool]
+            if times:
+                found[f"query_ratio_{name}"] = spread([mine / plain for plain, mine in times])
+                found[f"ms_per_query_{name}"] = spread([1000 * mine for _, mine in times])
+    return found
 
 
 def work(

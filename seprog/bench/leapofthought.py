@@ -45,7 +45,8 @@ class LeapOfThought:
         train, dev, test = (load_leaps(folder, split) for split in SPLITS)
         self.dev, self.test = calibration_and_test(dev, test, train)
         apart = _unrelated_to(train)
-        self.train = [x for x in train if x.phrase not in apart]
+        untaught = set(apart)
+        self.train = [x for x in train if x.phrase not in untaught]
         self.dev_far, self.test_far = apart[::2], apart[1::2]
         self.sizes, self.far = sizes, far
         self.how = how or ClassifierTraining()

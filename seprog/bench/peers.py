@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields
-from functools import partial
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
@@ -23,7 +22,7 @@ import torch
 from torch import Tensor
 
 from seprog.bench.atlas import entries, written
-from seprog.bench.costs import TRIED, full_length, query_times
+from seprog.bench.costs import TRIED, query_costs
 from seprog.bench.course import Series
 from seprog.bench.forced import Score, forced_scores
 from seprog.bench.meters import PeakMemory, editing, perplexity
@@ -458,11 +457,8 @@ def _query_times(
     def ask(question: Question) -> list[str]:
         return method.answer([question.text])
 
-    found = {}
-    for name, inside in (("in_scope", True), ("out_of_scope", False)):
-        pool = [q for q in questions if (q.kind not in OUT_OF_SCOPE) == inside][:most]
-        if pool:
-            with full_length([plain, *method.models]):
-                times = query_times([(partial(base, q), partial(ask, q)) for q in pool])
-            found[f"query_ratio_{name}"], found[f"ms_per_query_{name}"] = times
-    return found
+    pools = {
+        "in_scope": [q for q in questions if q.kind not in OUT_OF_SCOPE][:most],
+        "out_of_scope": [q for q in questions if q.kind in OUT_OF_SCOPE][:most],
+    }
+    return query_costs(pools, base, ask, [plain, *method.models])

@@ -36,7 +36,7 @@ def test_an_evaluation_is_saved_answer_by_answer(
     real = bench._probes
     monkeypatch.setattr(bench, "_probes", lambda *args: real(*args)[:6] + real(*args)[-4:])
     monkeypatch.setattr(bench, "LONGEST_ANSWER", 4)
-    monkeypatch.setattr(bench, "query_times", lambda pairs: (spread([1.0]), spread([2.0])))
+    monkeypatch.setattr(bench, "query_costs", lambda *_: {"query_ratio_in_scope": spread([1.0])})
     out, answers = tmp_path / "a" / "result.json", tmp_path / "b" / "answers.jsonl"
     result = evaluate(tiny_editor, [3], METHODS, 0, out, answers, progress=False)
     assert json.loads(out.read_text()) == {**result, "answers": "answers.jsonl"}
