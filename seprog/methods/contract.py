@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,8 @@ ANY = (CausalLM, EncoderModel, Seq2SeqLM)
 Forced = tuple[float, float]
 """How an answer fares where its right tokens are given one by one: the share of them that are
 likeliest (0 to 1), and their mean cross-entropy; what closes it does not count."""
+Chosen = Sequence[Any] | None
+"""Per prompt, what a method chose to apply to it, or ``None``; or ``None`` for it to choose now."""
 
 
 def forced(asked: Asked) -> list[Forced]:
@@ -44,13 +46,22 @@ def require_known(names: Iterable[str], known: Iterable[str]) -> None:
             )
 
 
+def missing(request: Request) -> InputError:
+    """What to raise where an edit is to be taken back that is not in force."""
+    return InputError(
+        f"{request.statement!r} was to be taken back, and is not in force",
+        "an edit in force",
+        "Apply it first",
+    )
+
+
 @dataclass(frozen=True)
 class Request:
     """An edit as all methods can read it.
 
     Args:
-        prompt: What is asked.
-        target: The new answer.
+        prompt: What is asked; empty for a sentence alone.
+        target: The new answer; empty for a sentence alone.
         subject: What the prompt is about; a part of it, empty where nobody says.
         statement: The edit as one sentence.
     """
@@ -72,6 +83,11 @@ class Request:
         """As seprog keeps it."""
         return Edit(self.statement, prompt=self.prompt, target=self.target, subject=self.subject)
 
+    def row(self) -> dict[str, str]:
+        """The fields that ``Editor.edit`` takes."""
+        asked = {"prompt": self.prompt, "target": self.target} if self.prompt else {}
+        return {"statement": self.statement, **asked}
+
 
 class EditMethod(ABC):
     """A way to correct a language model.
@@ -91,11 +107,16 @@ class EditMethod(ABC):
     """Kinds of base models that it is made for."""
     forgets: ClassVar[bool] = False
     """Whether a single edit can be taken back while others stay."""
+    reads: ClassVar[bool] = False
+    """Whether an edit may be a sentence alone, without a prompt that it answers."""
     lm: LanguageModel
+    needed: Mapping[str, tuple[str, ...]]
+    """By prompt, the statements of the edits that it rests on, as far as who asks says so; only
+    what shows a bound looks there."""
 
     def __init__(self, lm: LanguageModel) -> None:
         self.require_fit(lm)
-        self.lm = lm
+        self.lm, self.needed = lm, {}
 
     @classmethod
     def fits(cls, lm: LanguageModel) -> bool:
@@ -145,20 +166,34 @@ class EditMethod(ABC):
             "Revert all edits, and apply the others again",
         )
 
-    def answer(self, prompts: Sequence[str]) -> list[str]:
+    def chosen(self, prompts: Sequence[str]) -> Sequence[Any]:
+        """Per prompt, what applies to it; changed weights apply to all, and choose nothing."""
+        return [None] * len(prompts)
+
+    def statements(self, entry: Any) -> tuple[str, ...] | None:
+        """The statements of the edits in what was chosen; ``None`` where edits are not chosen."""
+        return None
+
+    def texts(self, prompts: Sequence[str], chosen: Chosen = None) -> list[str]:
+        """What is read for prompts: they themselves, behind what is put before them."""
+        return list(prompts)
+
+    def answer(self, prompts: Sequence[str], chosen: Chosen = None) -> list[str]:
         """What the edited model says, greedily."""
         return self.lm.reply(prompts, max_new_tokens=LONGEST_ANSWER)
 
     @torch.no_grad()
-    def forced(self, examples: Sequence[Example]) -> list[Forced]:
+    def forced(self, examples: Sequence[Example], chosen: Chosen = None) -> list[Forced]:
         """How answers fare with the edited model, teacher-forced.
 
         Args:
             examples: Prompts with answers; their edits are passed over.
+            chosen: What applies to the prompts.
         """
         return forced(objective_for(self.lm).ask(None, examples))
 
-    def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch ..."]:
+    @torch.no_grad()
+    def logits(self, prompts: Sequence[str], chosen: Chosen = None) -> Float[Tensor, "batch ..."]:
         """The edited model's logits for prompts, as one batch.
 
         Per token, per label or, where another part of the model answers, for the first token.
@@ -189,28 +224,29 @@ class MemoryMethod(EditMethod, Generic[Entry]):
     def ask_with(self, examples: Sequence[Example], entries: Sequence[Entry]) -> Asked:
         """Answers that are given to prompts, an entry applying to each."""
 
-    def answer(self, prompts: Sequence[str]) -> list[str]:
+    def answer(self, prompts: Sequence[str], chosen: Chosen = None) -> list[str]:
         """By the entries where one applies, else by the untouched model."""
-        return self._either(prompts, prompts, super().answer, self.answer_with)
+        entries = self.chosen(prompts) if chosen is None else chosen
+        return self._either(entries, prompts, super().answer, self.answer_with)
 
     @torch.no_grad()
-    def forced(self, examples: Sequence[Example]) -> list[Forced]:
+    def forced(self, examples: Sequence[Example], chosen: Chosen = None) -> list[Forced]:
         """With the entries where one applies, else with the untouched model."""
 
         def covered(part: Sequence[Example], entries: Sequence[Entry]) -> list[Forced]:
             return forced(self.ask_with(part, entries))
 
-        return self._either([e.prompt for e in examples], examples, super().forced, covered)
+        entries = self.chosen([e.prompt for e in examples]) if chosen is None else chosen
+        return self._either(entries, examples, super().forced, covered)
 
     def _either(
         self,
-        prompts: Sequence[str],
+        entries: Sequence[Entry | None],
         rows: Sequence[Row],
         plain: Callable[[Sequence[Row]], Sequence[Found]],
         covered: Callable[[Sequence[Row], Sequence[Entry]], Sequence[Found]],
     ) -> list[Found]:
-        """Rows whose prompts no entry applies to by one way, the others by another."""
-        entries = self.chosen(prompts)
+        """Rows that no entry applies to by one way, the others by another."""
         away = [i for i, e in enumerate(entries) if e is None]
         near = [(i, e) for i, e in enumerate(entries) if e is not None]
         found: dict[int, Found] = {}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seprog.lm import LanguageModel
 from seprog.lora import Lora
-from seprog.methods.contract import ANY, EditMethod, Forced, Request
+from seprog.methods.contract import ANY, Chosen, EditMethod, Forced, Request
 from seprog.methods.weights import (
     WeightMethod,
     answer_losses,
@@ -174,17 +174,17 @@ class LoRA(EditMethod):
     def _active(self) -> AbstractContextManager[object]:
         return self._lora.active() if self._lora else nullcontext()
 
-    def answer(self, prompts: Sequence[str]) -> list[str]:
+    def answer(self, prompts: Sequence[str], chosen: Chosen = None) -> list[str]:
         """With the additions."""
         with self._active():
-            return super().answer(prompts)
+            return super().answer(prompts, chosen)
 
-    def forced(self, examples: Sequence[Example]) -> list[Forced]:
+    def forced(self, examples: Sequence[Example], chosen: Chosen = None) -> list[Forced]:
         """With the additions."""
         with self._active():
-            return super().forced(examples)
+            return super().forced(examples, chosen)
 
-    def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch ..."]:
+    def logits(self, prompts: Sequence[str], chosen: Chosen = None) -> Float[Tensor, "batch ..."]:
         """With the additions."""
         with self._active():
-            return super().logits(prompts)
+            return super().logits(prompts, chosen)

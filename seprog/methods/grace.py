@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seprog.errors import InputError
 from seprog.generator.objective import Asked, objective_for
 from seprog.lm import CausalLM, EncoderModel, LanguageModel
-from seprog.methods.contract import LONGEST_ANSWER, MemoryMethod, Request
+from seprog.methods.contract import LONGEST_ANSWER, Chosen, MemoryMethod, Request, missing
 from seprog.methods.weights import activations, answer_losses, changed, outputs
 from seprog.types import Example
 
@@ -130,9 +129,7 @@ class GRACE(MemoryMethod[Entry]):
         """Take the edit's entry out, once no other edit rests on it."""
         entry = next((e for e in self.codebook if request in e.requests), None)
         if entry is None:
-            raise InputError(
-                f"No entry comes from {request.statement!r}", "an edit in force", "Apply it first"
-            )
+            raise missing(request)
         entry.requests.remove(request)
         if not entry.requests:
             self.codebook[:] = [e for e in self.codebook if e is not entry]
@@ -178,9 +175,14 @@ class GRACE(MemoryMethod[Entry]):
         with changed(self._layer, put):
             return asked.ask(None, examples)
 
-    def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch ..."]:
+    def statements(self, entry: Entry | None) -> tuple[str, ...]:
+        """Those of the edits that the entry was made for."""
+        return tuple(r.statement for r in entry.requests) if entry else ()
+
+    @torch.no_grad()
+    def logits(self, prompts: Sequence[str], chosen: Chosen = None) -> Float[Tensor, "batch ..."]:
         """Rows near a key with its value, the others untouched."""
-        entries = self.chosen(prompts)
+        entries = self.chosen(prompts) if chosen is None else chosen
 
         def put(_: Tensor, out: Tensor) -> Tensor:
             found = out.clone()

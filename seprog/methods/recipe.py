@@ -18,10 +18,9 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from seprog.errors import InputError
 from seprog.generator.objective import Asked, Continuation, divergence
 from seprog.lm import CausalLM
-from seprog.methods.contract import LONGEST_ANSWER, MemoryMethod, Request
+from seprog.methods.contract import LONGEST_ANSWER, Chosen, MemoryMethod, Request, missing
 from seprog.text_encoder import TextEncoder
 from seprog.training.learner import Learner
 from seprog.training.run import Run, trapezoid
@@ -210,7 +209,7 @@ class RECIPE(MemoryMethod[int]):
     def forget(self, request: Request) -> None:
         """Drop one edit."""
         if request not in self._requests:
-            raise InputError(f"{request.statement!r} is not in force", "an edit that is", "")
+            raise missing(request)
         place = self._requests.index(request)
         del self._requests[place]
         self._vectors = np.delete(self._vectors, place, axis=0)
@@ -260,11 +259,17 @@ class RECIPE(MemoryMethod[int]):
         ids, mask = self.lm.tokens.pad(self.lm.tokens.encode(prompts, True), self.lm.device)
         return embedded(self.lm, self.net.prompts(vectors), ids, mask)
 
+    def statements(self, entry: int | None) -> tuple[str, ...]:
+        """That of the edit that applies."""
+        return () if entry is None else (self._requests[entry].statement,)
+
     @torch.no_grad()
-    def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch time vocab"]:
+    def logits(
+        self, prompts: Sequence[str], chosen: Chosen = None
+    ) -> Float[Tensor, "batch time vocab"]:
         """Rows that an edit applies to behind its soft tokens, the others untouched."""
-        found, chosen = super().logits(prompts), self.chosen(prompts)
-        for i, c in enumerate(chosen):
+        found = super().logits(prompts)
+        for i, c in enumerate(self.chosen(prompts) if chosen is None else chosen):
             if c is not None:
                 whole, mask = self._read([prompts[i]], [c])
                 own = self.lm.forward(None, mask, inputs_embeds=whole)[0, self.net.tokens :]

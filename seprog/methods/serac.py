@@ -8,18 +8,13 @@ and the query, and has the base model's tokenizer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Any, ClassVar
-
-from jaxtyping import Float
-from torch import Tensor
+from typing import ClassVar
 
 from seprog.data.documents import Document
-from seprog.errors import InputError
 from seprog.gate import ScopeGate, Shelf
-from seprog.generator.objective import Asked, objective_for
 from seprog.lm import CausalLM, EncoderModel, LanguageModel
-from seprog.methods.contract import LONGEST_ANSWER, MemoryMethod, Request
+from seprog.methods.contract import Request, missing
+from seprog.methods.reading import Reading
 from seprog.training.scopes import Scopes
 from seprog.types import Edit, Example
 
@@ -53,7 +48,7 @@ def single_stages(scopes: Scopes) -> Scopes:
     return Scopes(scopes.edits, single)
 
 
-class SERAC(MemoryMethod[str]):
+class SERAC(Reading[str]):
     """Weights stay; queries in scope are answered by another model.
 
     Args:
@@ -74,8 +69,8 @@ class SERAC(MemoryMethod[str]):
         counterfactual: LanguageModel,
         threshold: float = 0.5,
     ) -> None:
-        super().__init__(lm)
-        self.gate, self.counterfactual, self.threshold = gate, counterfactual, threshold
+        super().__init__(lm, counterfactual)
+        self.gate, self.threshold = gate, threshold
         self._requests: dict[str, Request] = {}
         self._written, self._shelf = 0, Shelf()
 
@@ -96,7 +91,7 @@ class SERAC(MemoryMethod[str]):
         """Take one edit out of the memory."""
         place = next((i for i, r in self._requests.items() if r == request), None)
         if place is None:
-            raise InputError(f"{request.statement!r} is not in force", "an edit that is", "")
+            raise missing(request)
         del self._requests[place]
         self._shelf.remove([place])
 
@@ -113,32 +108,10 @@ class SERAC(MemoryMethod[str]):
             found.append(best.edit.statement if best is not None and fits else None)
         return found
 
-    @property
-    def models(self) -> list[LanguageModel]:
-        """The base model, and the counterfactual one."""
-        return [self.lm, self.counterfactual]
+    def context(self, entry: str) -> tuple[str]:
+        """The statement."""
+        return (entry,)
 
-    def answer_with(self, prompts: Sequence[str], entries: Sequence[str]) -> list[str]:
-        """By the counterfactual model, which reads the edit first."""
-        texts = [f"{statement} {p}" for statement, p in zip(entries, prompts, strict=True)]
-        return self.counterfactual.reply(texts, max_new_tokens=LONGEST_ANSWER)
-
-    def ask_with(self, examples: Sequence[Example], entries: Sequence[str]) -> Asked:
-        """Of the counterfactual model, which reads the edit first."""
-        read = [
-            replace(e, prompt=f"{statement} {e.prompt}")
-            for statement, e in zip(entries, examples, strict=True)
-        ]
-        return objective_for(self.counterfactual).ask(None, read)
-
-    def logits(self, prompts: Sequence[str]) -> Float[Tensor, "batch ..."]:
-        """In scope the counterfactual model's, else the base model's."""
-        found, chosen = super().logits(prompts), self.chosen(prompts)
-        for i, statement in enumerate(chosen):
-            if statement is not None:
-                other: Any = self.counterfactual
-                ids = other.tokens.encode([f"{statement} {prompts[i]}"], True)
-                own = other.forward(other.tokens.pad(ids, other.device)[0])[0]
-                wide = min(len(own), found.shape[1])  # tokens, or labels
-                found[i, -wide:] = own[-wide:]
-        return found
+    def statements(self, entry: str | None) -> tuple[str, ...]:
+        """That of the edit that applies."""
+        return (entry,) if entry else ()

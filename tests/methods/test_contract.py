@@ -12,8 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from seprog.atlas import MODEL
+from seprog.atlas import GATE, GENERATOR, MODEL
+from seprog.editor import Editor
 from seprog.errors import InputError
+from seprog.gate import ScopeGate
+from seprog.generator import load_generator
 from seprog.lm import CausalLM, EncoderModel, LanguageModel, Seq2SeqLM
 from seprog.methods import (
     FT,
@@ -25,12 +28,18 @@ from seprog.methods import (
     EditMethod,
     FineTuningConfig,
     GraceConfig,
+    InContextOracle,
+    InContextRetrieved,
     LocatingConfig,
     LoRA,
     Nothing,
     Request,
+    Seprog,
+    SeprogOracle,
+    Verbatim,
 )
 from seprog.methods.weights import answer_losses, blocks, matrix, outputs, subject_end
+from seprog.text_encoder import TextEncoder
 from seprog.types import Example
 
 REQUESTS = [
@@ -44,6 +53,20 @@ TEXTS = [
     for country in ("France", "Chad", "Japan", "Brazil", "Norway", "India", "Cuba", "Egypt")
 ]
 HOW = LocatingConfig(decay=0.0, keep=0.0, largest=8.0)
+NEEDED = {r.prompt: (r.statement,) for r in REQUESTS}
+
+
+def editor(lm: CausalLM) -> Editor:
+    """What ships, on the model that is edited."""
+    return Editor(lm, ScopeGate.from_pretrained(GATE, TextEncoder()), load_generator(GENERATOR, lm))
+
+
+def told(method: EditMethod) -> EditMethod:
+    """A bound, and what it needs to know."""
+    method.needed = NEEDED
+    return method
+
+
 MAKE: dict[str, Callable[[Any], EditMethod]] = {
     "none": Nothing,
     "ft": FT,
@@ -53,6 +76,11 @@ MAKE: dict[str, Callable[[Any], EditMethod]] = {
     "memit": lambda lm: MEMIT(lm, TEXTS, config=HOW),
     "alphaedit": lambda lm: AlphaEdit(lm, TEXTS, config=HOW),
     "grace": GRACE,
+    "in_context_oracle": lambda lm: told(InContextOracle(lm)),
+    "in_context_retrieved": lambda lm: InContextRetrieved(editor(lm)),
+    "verbatim": lambda lm: Verbatim(editor(lm)),
+    "seprog": lambda lm: Seprog(editor(lm)),
+    "seprog_oracle": lambda lm: told(SeprogOracle(editor(lm))),
 }
 EDITORS = [name for name in MAKE if name != "none"]
 
@@ -66,11 +94,16 @@ def weights(lm: LanguageModel) -> list[Tensor]:
     return [p.detach().clone() for p in lm.model.parameters()]
 
 
+def hooks(lm: LanguageModel) -> int:
+    return sum(len(m._forward_hooks) for m in lm.model.modules())
+
+
 @pytest.mark.parametrize("name", MAKE)
 def test_reverting_restores_the_base_model_bit_for_bit(lm: CausalLM, name: str) -> None:
     before, said = weights(lm), lm.generate(AWAY, max_new_tokens=8)
     method = MAKE[name](lm)
     assert method.name == name and method.source
+    installed = hooks(lm)  # a generator that is a part of the base model has some
     logits = method.logits([REQUESTS[0].prompt, *AWAY])
     method.apply(REQUESTS)
     method.revert()
@@ -80,7 +113,7 @@ def test_reverting_restores_the_base_model_bit_for_bit(lm: CausalLM, name: str) 
     assert method.answer(AWAY) == lm.generate(AWAY, max_new_tokens=16)
     assert lm.generate(AWAY, max_new_tokens=8) == said
     assert not any(p.requires_grad or p.grad is not None for p in lm.model.parameters())
-    assert not any(m._forward_hooks for m in lm.model.modules())
+    assert hooks(lm) == installed
 
 
 @pytest.mark.parametrize("name", EDITORS)
@@ -267,7 +300,7 @@ def test_an_edit_that_fell_into_anothers_entry_is_forgotten_too(lm: CausalLM) ->
     assert len(method.codebook) == 1
     method.forget(first)
     assert len(method.codebook) == 1 and method.bytes_kept() > 0
-    with pytest.raises(InputError, match="No entry comes from"):
+    with pytest.raises(InputError, match="is not in force"):
         method.forget(first)
     method.forget(again)
     assert not method.codebook
