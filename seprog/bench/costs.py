@@ -9,10 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from seprog.bench.meters import PeakMemory, editing
-from seprog.editor import Editor
 from seprog.lm import LanguageModel
-from seprog.memory import Memory
 from seprog.methods.contract import LONGEST_ANSWER
 
 Asked = TypeVar("Asked")
@@ -69,28 +66,6 @@ def query_costs(
                 found[f"query_ratio_{name}"] = spread([mine / plain for plain, mine in times])
                 found[f"ms_per_query_{name}"] = spread([1000 * mine for _, mine in times])
     return found
-
-
-def work(
-    editor: Editor, edits: Sequence[dict[str, str]], prompts: Sequence[str]
-) -> dict[str, dict[str, float]]:
-    """Arithmetic and memory of edits, written to a fresh memory, and the memory of answers.
-
-    Args:
-        editor: Its own memory is not touched; it answers by it.
-        edits: As for ``Editor.edit``, at least one.
-        prompts: What is answered, as one batch.
-    """
-    fresh = Editor(editor.lm, editor.gate, editor.generator, Memory(":memory:"))
-
-    def write() -> None:
-        for edit in edits:
-            fresh.cached_prefixes([fresh.edit(**edit)])
-
-    found = editing(write, len(edits), editor.lm.device)
-    with PeakMemory(editor.lm.device) as answering:
-        editor.generate(prompts, LONGEST_ANSWER)
-    return found | {"peak_bytes_answering": {"value": answering.bytes, "n": len(prompts)}}
 
 
 def spread(values: Sequence[float], mean: bool = False) -> dict[str, float]:

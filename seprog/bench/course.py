@@ -1,4 +1,4 @@
-"""What peers learn from, are tuned on and are asked, whatever the data set."""
+"""What methods learn from, are tuned on and are asked, whatever the data set."""
 
 from __future__ import annotations
 
@@ -11,12 +11,21 @@ from typing import Any, Protocol, runtime_checkable
 from seprog.atlas.corpus import Corpus
 from seprog.atlas.scenario import Probe, Scenario, make_scenario
 from seprog.atlas.tokens import spellings
-from seprog.atlas.world import Fact, load_world
-from seprog.bench.atlas import RIGHT_AFTER, Plan, plan
+from seprog.atlas.world import Fact, Wording, load_world
 from seprog.bench.facts import FactEditing
 from seprog.bench.metrics import MEANS
+from seprog.bench.plan import RIGHT_AFTER, Plan, plan
 from seprog.bench.suite import EDITS
-from seprog.bench.trials import Models, Question, Task, Trial, chosen, replies, written
+from seprog.bench.trials import (
+    BaseSays,
+    Models,
+    Question,
+    Task,
+    Trial,
+    chosen,
+    remembering,
+    written,
+)
 from seprog.errors import InputError
 from seprog.generator.objective import objective_for
 from seprog.lm import CausalLM, LanguageModel
@@ -56,6 +65,11 @@ class Series:
     later: Sequence[Question] = ()
     protocol: str = "sequential"
 
+    @property
+    def asks(self) -> bool:
+        """Whether every edit is a prompt with its answer, not a sentence alone."""
+        return all(request.prompt for request in self.edits)
+
     @cached_property
     def _places(self) -> dict[str, int]:
         return {request.statement: i for i, request in enumerate(self.edits)}
@@ -69,7 +83,7 @@ class Series:
 
 @runtime_checkable
 class Course(Protocol):
-    """A data set, as peers need it."""
+    """A data set, as methods need it."""
 
     name: str
     """In results."""
@@ -77,6 +91,8 @@ class Course(Protocol):
     """The base model."""
     reader: LanguageModel | None
     """Its twin that reads edits in its context, if the data set brings one."""
+    base_says: BaseSays
+    """What the base model says, while nothing is edited."""
 
     def taught(self) -> list[str]:
         """Some of what the base model was taught, for statistics of its states."""
@@ -112,13 +128,15 @@ class AtlasCourse:
 
     Args:
         lm: The base model.
+        wording: As for ``plan``.
     """
 
-    name = "atlas"
     reader: LanguageModel | None = None
 
-    def __init__(self, lm: CausalLM) -> None:
+    def __init__(self, lm: CausalLM, wording: Wording = "test") -> None:
         self.lm: LanguageModel = lm
+        self.base_says, self.wording = remembering(lm), wording
+        self.name = "atlas" if wording == "test" else f"atlas_{wording}"
 
     def taught(self) -> list[str]:
         """Facts in words."""
@@ -163,7 +181,7 @@ class AtlasCourse:
 
     def series(self, edits: int, seed: int) -> list[Series]:
         """One memory, in the test split's names and phrasings."""
-        return [series_of(plan(edits, seed))]
+        return [series_of(plan(edits, seed, wording=self.wording))]
 
     def tuning(self, edits: int) -> Series:
         """In the calibration split's names and phrasings."""
@@ -223,7 +241,8 @@ class TrialCourse:
         if isinstance(task, FactEditing):
             parts = (*task.parts.test, *task.parts.dev, *task.parts.train)
             self._subjects = {f.prompts[0]: f.subject for f in parts}
-        self._trials = cache(self._askable)
+        self.base_says = remembering(models.base)
+        self.trials = cache(self._drawn)
 
     def taught(self) -> list[str]:
         """Facts in words.
@@ -265,14 +284,12 @@ class TrialCourse:
         rng = random.Random(how.seed)
         return [self.task.scopes(how.edits, rng) for _ in range(how.scenarios)]
 
-    def _askable(self, seed: int) -> list[Trial]:
-        """The trials whose edits all are a prompt with its answer."""
-        trials = self.task.trials(seed, lambda texts: replies(self.lm, texts))
-        return [t for t in trials if all("prompt" in row for row in written(t))]
+    def _drawn(self, seed: int) -> list[Trial]:
+        return list(self.task.trials(seed, self.base_says))
 
     def sizes(self, seed: int) -> list[int]:
         """Those that there are trials of."""
-        return list(dict.fromkeys(t.edits for t in self._trials(seed)))
+        return list(dict.fromkeys(t.edits for t in self.trials(seed)))
 
     def series(self, edits: int, seed: int) -> list[Series]:
         """The trials of so many edits at a time.
@@ -280,7 +297,7 @@ class TrialCourse:
         Raises:
             InputError: If the data set has none.
         """
-        return [self._series(t, RIGHT_AFTER) for t in chosen(self._trials(seed), [edits])]
+        return [self._series(t, RIGHT_AFTER) for t in chosen(self.trials(seed), [edits])]
 
     def tuning(self, edits: int) -> Series:
         """Some edits of the calibration part, what is near them, and as many or more far questions.
@@ -308,15 +325,11 @@ class TrialCourse:
 
     def _series(self, trial: Trial, early: int) -> Series:
         """A trial's edits; what is in the scope of some is also asked right after them."""
-        requests = [
-            Request(
-                row["prompt"],
-                row["target"],
-                self._subjects.get(row["prompt"], ""),
-                row["statement"],
-            )
-            for row in written(trial)
-        ]
+        requests = []
+        for row in written(trial):
+            prompt = row.get("prompt", "")
+            subject = self._subjects.get(prompt, "")
+            requests.append(Request(prompt, row.get("target", ""), subject, row["statement"]))
         own: dict[str, list[Question]] = {}
         for question in trial.questions:
             for statement in question.needed:
@@ -326,7 +339,7 @@ class TrialCourse:
             trial.edits,
             requests,
             trial.questions,
-            {r: own[r.statement] for r in soon},
+            {r: own[r.statement] for r in soon if r.statement in own},
             protocol=trial.protocol,
         )
 

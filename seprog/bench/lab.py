@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from seprog.atlas import MODEL
-from seprog.bench import atlas, peers, trials
+from seprog.bench import atlas, evaluation, seeds
+from seprog.bench.contestants import CONTESTANTS
 from seprog.bench.course import AtlasCourse, TrialCourse
 from seprog.bench.suite import Cell
 from seprog.bench.tasks import TASKS, bench_of
@@ -18,14 +19,14 @@ from seprog.editor import Editor
 from seprog.errors import InputError
 from seprog.lm import CausalLM
 
-ALONE = tuple(name for name in peers.PEERS if name != "none")
-"""Methods that need no gate of ours."""
+ALONE = tuple(name for name, c in CONTESTANTS.items() if c.search)
+"""Methods that are tuned, and need no gate of ours."""
 
 
 def workshop_on(
     dataset: str, data: Path | None, work: Path, threads: int = 1, bf16: bool = True
 ) -> Workshop:
-    """What peers are made from on a data set.
+    """What methods are made from on a data set.
 
     Args:
         dataset: Its name.
@@ -41,7 +42,7 @@ def workshop_on(
         return Workshop(AtlasCourse(CausalLM.from_pretrained(str(MODEL), "float32")), work)
     if dataset not in TASKS or data is None:
         raise InputError(
-            f"Peers were to be measured on {dataset!r}"
+            f"Methods were to be measured on {dataset!r}"
             + (", without its files" if data is None else ""),
             f"atlas, or the folder with the files of {', '.join(TASKS)}",
             "Give one of these names with --dataset, and the folder with --data",
@@ -51,8 +52,8 @@ def workshop_on(
 
 
 def together(dataset: str) -> tuple[str, ...]:
-    """The methods that share a gate's decisions on a data set."""
-    return atlas.METHODS if dataset == "atlas" else trials.METHODS
+    """The methods that share a gate on a data set, and the bounds beside them."""
+    return atlas.METHODS if dataset == "atlas" else seeds.METHODS
 
 
 class Lab:
@@ -93,11 +94,11 @@ class Lab:
             if shared:
                 task = TASKS[name](folder, self.threads, self.bf16)
                 how = bench_of((seed,), methods, part.edits, self.threads, self.bf16)
-                trials.evaluate(task, name, work, how, *saved)
+                seeds.evaluate(task, name, work, how, *saved)
             else:
                 shop = workshop_on(name, folder, work, self.threads, self.bf16)
-                peers.evaluate(shop, part.edits, methods, seed, *saved)
+                evaluation.evaluate(shop, part.edits, methods, seed, *saved)
         elif shared:
             atlas.evaluate(self.editor, [cell.edits], methods, seed, *saved)
         else:
-            peers.evaluate(self.workshop, [cell.edits], methods, seed, *saved)
+            evaluation.evaluate(self.workshop, [cell.edits], methods, seed, *saved)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 import transformers
 
 from seprog import __version__
+from seprog.bench.metrics import Record, score
 
 
 def save(
@@ -39,6 +40,66 @@ def save(
         written = out.with_name(out.name + ".part")
         written.write_text(json.dumps(result, indent=1) + "\n")
         written.replace(out)
+
+
+def entries(
+    method: str,
+    edits: int,
+    records: Sequence[Record],
+    costs: dict[str, dict[str, float]],
+    protocol: str = "sequential",
+) -> list[dict[str, Any]]:
+    """A method's rows of a result, by when was asked; what edits cost stands with ``after_all``."""
+    found = []
+    for when in ("after_all", "right_after", "after_changes"):
+        metrics = score([r for r in records if r.when == when])
+        metrics |= costs if when == "after_all" else {}
+        where = {"protocol": protocol, "method": method, "edits": edits, "when": when}
+        if metrics:
+            found.append({**where, "metrics": metrics})
+    return found
+
+
+def written(
+    edits: Sequence[int],
+    methods: Sequence[str],
+    dataset: str,
+    seed: int,
+    results: Sequence[dict[str, Any]],
+    records: Sequence[tuple[str, Record]],
+    out: Path | None,
+    answers: Path | None,
+    parts: Mapping[str, str],
+    **more: Any,
+) -> dict[str, Any]:
+    """The result of so many edits by some methods, with more beside it, saved where it is wanted.
+
+    Args:
+        edits: Numbers of edits.
+        methods: Who was measured.
+        dataset: On what.
+        seed: Of edits and probes.
+        results: As from ``entries``.
+        records: Every answer, with the protocol that it belongs to.
+        out: Where the result goes.
+        answers: Where every single answer goes.
+        parts: The fingerprints of what it was made with.
+        **more: To be noted, too.
+    """
+    result = {
+        "config": {
+            "dataset": dataset,
+            "edits": list(edits),
+            "methods": list(methods),
+            "seed": seed,
+        },
+        **provenance(**parts),
+        **more,
+        "results": list(results),
+    }
+    where = {"dataset": dataset, "seed": seed}
+    save(result, out, [where | {"protocol": p} | r.row() for p, r in records], answers)
+    return result
 
 
 def provenance(**parts: str) -> dict[str, Any]:

@@ -16,12 +16,15 @@ from rich.table import Table
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from seprog.atlas import GATE, MODEL
-from seprog.bench import atlas, peers
+from seprog.bench.contestants import CONTESTANTS
 from seprog.bench.costs import TRIED, spread
 from seprog.bench.course import AtlasCourse, series_of
+from seprog.bench.measure import first_edits, run
 from seprog.bench.metrics import COSTS
+from seprog.bench.plan import plan
 from seprog.bench.progress import watch
 from seprog.bench.results import provenance, save
+from seprog.bench.tables import shown
 from seprog.bench.workshop import Training, Workshop
 from seprog.editor import Editor
 from seprog.errors import InputError
@@ -29,7 +32,7 @@ from seprog.gate import ScopeGate
 from seprog.generator import SelfEncoder, SelfEncoderConfig
 from seprog.lm import CausalLM
 from seprog.memory import make_edit
-from seprog.methods import MendTraining, RecipeTraining
+from seprog.methods import MendTraining, RecipeTraining, Seprog
 from seprog.methods.contract import require_known
 from seprog.methods.weights import blocks
 from seprog.text_encoder import TextEncoder
@@ -94,48 +97,48 @@ def measure(
     Raises:
         InputError: If the shape or a method is not known.
     """
-    known = (*atlas.GATED, *peers.PEERS)
+    known = [name for name, contestant in CONTESTANTS.items() if not contestant.bound]
     require_known(methods, known)
-    lm, chosen = random_base(shape), tuple(methods) or known
-    rows: list[dict[str, Any]] = []
-    gated = [m for m in atlas.GATED if m in chosen]
-    if gated:
-        generator = SelfEncoder(lm, SelfEncoderConfig(refine=0))
-        editor = Editor(lm, ScopeGate.from_pretrained(GATE, TextEncoder()), generator)
-        rows += atlas.evaluate(editor, [edits], gated, progress=progress, per_kind=TRIED)["results"]
-        for row in rows:
-            if row["method"] == "seprog" and row["when"] == "after_all":
-                row["metrics"]["ms_per_refined_edit"] = _refined(lm)
-    shop = Workshop(AtlasCourse(lm), work / shape.replace("/", "-"), ONE_STEP)
+    lm, chosen = random_base(shape), tuple(methods) or tuple(known)
+    course, folder = AtlasCourse(lm), work / shape.replace("/", "-")
+    shop = Workshop(course, folder, ONE_STEP, lambda: _unrefined(lm))
     depth = len(blocks(lm))
-    what = series_of(atlas.plan(TRIED, 0, per_kind=TRIED))
-    for name in watch([m for m in chosen if m not in atlas.GATED], "methods", progress):
-        peer = peers.PEERS[name]
-        method = peer.make(shop, peer.settings(depth)[0])
-        _, costs = peers.run(method, peer.at_once, what, progress)
-        costs |= peers.work(method, peer.at_once, what)
-        rows.append({"method": name, "edits": TRIED, "when": "after_all", "metrics": costs})
+    rows: list[dict[str, Any]] = []
+    for name in watch(chosen, "methods", progress):
+        contestant = CONTESTANTS[name]
+        count = edits if contestant.gated else TRIED
+        what = series_of(plan(count, 0, per_kind=TRIED))
+        method = contestant.make(shop, contestant.settings(depth)[0])
+        _, costs = run(method, contestant.at_once, what, course.base_says, progress)
+        costs |= first_edits(method, contestant.at_once, what)
+        if isinstance(method, Seprog) and isinstance(method.editor.generator, SelfEncoder):
+            costs["ms_per_refined_edit"] = _refined(lm)
+        rows.append({"method": name, "edits": count, "when": "after_all", "metrics": costs})
     result = {
         "config": {"dataset": "cost", "shape": shape, "methods": list(chosen)},
         **provenance(),
         "parameters": sum(p.numel() for p in lm.model.parameters()),
         "threads": torch.get_num_threads(),
         "results": [
-            {**r, "metrics": {k: v for k, v in r["metrics"].items() if k in COSTS}}
-            for r in rows
-            if r["when"] == "after_all"
+            {**r, "metrics": {k: v for k, v in r["metrics"].items() if k in COSTS}} for r in rows
         ],
     }
     save(result, out, [], None)
     return result
 
 
+def _unrefined(lm: CausalLM) -> Editor:
+    """Our gate, and a generator that does not refine what it makes."""
+    generator = SelfEncoder(lm, SelfEncoderConfig(refine=0))
+    return Editor(lm, ScopeGate.from_pretrained(GATE, TextEncoder()), generator)
+
+
 def _refined(lm: CausalLM) -> dict[str, float]:
     """Milliseconds of a prefix that is refined as long as any is: random weights learn nothing."""
     generator = SelfEncoder(lm, SelfEncoderConfig(refine=GeneratorTraining().refine))
-    plan = atlas.plan(TRIED, 0, per_kind=TRIED)
+    drawn = plan(TRIED, 0, per_kind=TRIED)
     times = []
-    for fact, prompt in plan.scenario.prompts.items():
+    for fact, prompt in drawn.scenario.prompts.items():
         edit = make_edit(prompt=prompt, target=fact.object)
         start = time.perf_counter()
         generator.prefixes([edit])
@@ -150,6 +153,6 @@ def table(result: dict[str, Any]) -> Table:
     for name in names:
         view.add_column(name.replace("_", " "), justify="right")
     for row in result["results"]:
-        cells = [atlas.shown(name, row["metrics"].get(name)) for name in names]
+        cells = [shown(name, row["metrics"].get(name)) for name in names]
         view.add_row(row["method"], f"{row['edits']:,}", *cells)
     return view

@@ -12,7 +12,8 @@ from seprog.bench.fever import FactChecking
 from seprog.bench.knowedit import KnowEdit, KnowEditBench
 from seprog.bench.leapofthought import LeapOfThought
 from seprog.bench.mquake import MQuAKE, MQuAKEBench
-from seprog.bench.trials import Task, TrialBench
+from seprog.bench.seeds import TrialBench
+from seprog.bench.trials import Task
 from seprog.bench.zsre import ZsRE, ZsREBench
 from seprog.training.classifier import ClassifierTraining
 

@@ -1,9 +1,9 @@
-"""What peers are made from: what some of them need trained is trained once and kept."""
+"""What methods are made from: what some of them need trained is trained once and kept."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from seprog.bench.course import Course
+from seprog.editor import Editor
+from seprog.errors import InputError
 from seprog.gate import ScopeGate
 from seprog.generator.objective import Continuation
 from seprog.lm import CausalLM, LanguageModel
@@ -54,11 +56,33 @@ class Workshop:
         course: The base model, what there is to learn from, and what is asked.
         work: Folder for what is trained.
         training: How.
+        editor: Makes what methods behind our gate share; ``None``: there are none.
     """
 
-    def __init__(self, course: Course, work: Path, training: Training | None = None) -> None:
+    def __init__(
+        self,
+        course: Course,
+        work: Path,
+        training: Training | None = None,
+        editor: Callable[[], Editor] | None = None,
+    ) -> None:
         self.lm, self.course, self.work = course.lm, course, work
-        self.training = training or Training()
+        self.training, self._editor = training or Training(), editor
+
+    @cached_property
+    def editor(self) -> Editor:
+        """Base model, gate and generator.
+
+        Raises:
+            InputError: If there are none.
+        """
+        if self._editor is None:
+            raise InputError(
+                "A method behind our gate was to be measured, without a gate",
+                "a gate and a generator for the base model",
+                "Measure it with seprog eval and the data set's name",
+            )
+        return self._editor()
 
     @cached_property
     def texts(self) -> list[str]:

@@ -59,8 +59,9 @@ def atlas(
 ) -> None:
     """Edit Atlas, and ask it what was edited, what follows from it, and what must stay."""
     sizes = _sizes(edits)
-    from seprog.bench.atlas import METHODS, table
+    from seprog.bench.atlas import METHODS
     from seprog.bench.atlas import evaluate as measure
+    from seprog.bench.tables import table
     from seprog.methods.contract import require_known
 
     chosen = methods or list(METHODS)
@@ -101,15 +102,16 @@ def peers(
     sizes = _sizes(edits) if edits else []
     import torch
 
-    from seprog.bench.atlas import table
+    from seprog.bench.contestants import CONTESTANTS, PEERS
+    from seprog.bench.evaluation import evaluate
     from seprog.bench.lab import workshop_on
-    from seprog.bench.peers import PEERS, evaluate
+    from seprog.bench.tables import table
     from seprog.methods.contract import require_known
 
     require_known(methods or (), PEERS)  # before a base model is taught
     torch.set_num_threads(threads)
     shop = workshop_on(dataset, data, work / dataset, threads, bf16)
-    names = methods or [name for name, peer in PEERS.items() if peer.method.fits(shop.lm)]
+    names = methods or [name for name in PEERS if CONTESTANTS[name].method.fits(shop.lm)]
     out, show = common.file_of(json), sys.stderr.isatty()
     result = evaluate(shop, sizes, names, seed, out, answers, show)
     print_result(result, table, json)

@@ -121,9 +121,8 @@ def add_command(app: typer.Typer, name: str, data_set: DataSet) -> None:
         answers: Answers = None,
     ) -> None:
         with common.waiting("Loading the data"):
-            from seprog.bench.seeds import table
+            from seprog.bench.seeds import evaluate, table
             from seprog.bench.tasks import TASKS, bench_of
-            from seprog.bench.trials import evaluate
             from seprog.data.folders import folder_of
 
             task = TASKS[name](folder_of(data), threads, bf16)

@@ -8,8 +8,9 @@ import pytest
 
 from seprog.atlas.scenario import make_scenario
 from seprog.atlas.world import Query, load_world
-from seprog.bench.atlas import plan
 from seprog.bench.changes import draw_changes
+from seprog.bench.course import series_of
+from seprog.bench.plan import plan
 
 
 @pytest.mark.parametrize("size", [1, 2, 30, 400])
@@ -48,15 +49,12 @@ def test_what_is_asked_has_one_right_answer() -> None:
             assert probe.answer is None and not probe.used
 
 
-def test_a_plan_knows_how_old_each_edit_is() -> None:
-    what = plan(50, 0)
-    facts = list(what.scenario.facts.values())
-    for probe in what.probes:
-        if probe.used:
-            assert what.age(probe) == 49 - max(facts.index(f) for f in probe.used)
+def test_a_series_knows_how_old_each_edit_is() -> None:
+    what = series_of(plan(50, 0))
+    statements = [request.statement for request in what.edits]
+    for question in what.questions:
+        if question.needed:
+            newest = max(statements.index(s) for s in question.needed)
+            assert what.age(question) == 49 - newest
         else:
-            assert what.age(probe) is None
-    said = [" yes." for _ in what.probes]
-    aside = what.aside(said)
-    assert all(more == " yes." for _, more in aside) and 90 <= len(aside) <= 100
-    assert what.aside([""] * len(said)) == []
+            assert what.age(question) is None

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from seprog.bench import classifiers, lab, peers
+from seprog.bench import classifiers, contestants, evaluation, lab
+from seprog.bench.contestants import CONTESTANTS
 from seprog.bench.counterfact import CounterFact
 from seprog.bench.course import Course, TrialCourse
+from seprog.bench.evaluation import evaluate
 from seprog.bench.lab import workshop_on
 from seprog.bench.leapofthought import LeapOfThought
-from seprog.bench.peers import PEERS, evaluate
 from seprog.bench.trials import Trial, written
 from seprog.bench.workshop import Workshop
 from seprog.errors import InputError
@@ -95,9 +96,9 @@ def test_nothing_that_is_reported_is_learnt_from_or_tuned_on(
 def test_methods_are_measured_on_facts(
     course: TrialCourse, tmp_path: Path, small_encoder: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peers, "BUDGET", 1)
-    monkeypatch.setattr(peers, "TUNING_EDITS", 2)
-    monkeypatch.setattr(peers, "QUERIES", 2)
+    monkeypatch.setattr(contestants, "BUDGET", 1)
+    monkeypatch.setattr(evaluation, "TUNING_EDITS", 2)
+    monkeypatch.setattr(evaluation, "QUERIES", 2)
     before = [p.clone() for p in course.lm.model.parameters()]
     shop = Workshop(course, tmp_path, TINY)
     out, answers = tmp_path / "r.json", tmp_path / "a.jsonl"
@@ -125,7 +126,7 @@ def test_a_workshop_for_a_data_set(
     shop = workshop_on("counterfact", data, tmp_path / "work")
     assert shop.lm is shop.course.lm and shop.work == tmp_path / "work" / "peers"
     assert (tmp_path / "work" / "base" / "model.safetensors").exists()
-    PEERS["none"].make(shop, {})
+    CONTESTANTS["none"].make(shop, {})
     assert workshop_on("atlas", None, tmp_path).course.name == "atlas"
     with pytest.raises(InputError, match="'counterfact', without its files"):
         workshop_on("counterfact", None, tmp_path)
@@ -140,9 +141,9 @@ def test_methods_are_measured_on_a_classifier(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(classifiers, "packaged_folder", lambda: encoder_folder)
-    monkeypatch.setattr(peers, "BUDGET", 1)
-    monkeypatch.setattr(peers, "TUNING_EDITS", 2)
-    monkeypatch.setattr(peers, "QUERIES", 2)
+    monkeypatch.setattr(contestants, "BUDGET", 1)
+    monkeypatch.setattr(evaluation, "TUNING_EDITS", 2)
+    monkeypatch.setattr(evaluation, "QUERIES", 2)
     task = LeapOfThought(leaps.write(tmp_path / "data"), sizes=(0,), far=4, how=HOW)
     course = TrialCourse("leapofthought", task, task.models(tmp_path / "work"))
     shop = Workshop(course, tmp_path / "work" / "peers", TINY)

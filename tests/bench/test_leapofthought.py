@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from seprog.bench import classifiers, trials
+from seprog.bench import classifiers, seeds
 from seprog.bench.leapofthought import LeapOfThought
-from seprog.bench.seeds import summary, table
-from seprog.bench.trials import METHODS, TrialBench, evaluate
+from seprog.bench.metrics import SHARES
+from seprog.bench.seeds import METHODS, TrialBench, evaluate, summary, table
 from seprog.errors import InputError
 from seprog.training.classifier import ClassifierTraining
 from seprog.training.gate import GateTraining
@@ -24,7 +24,7 @@ from tests.data.leaps import write
 HOW = ClassifierTraining(steps=30, batch=8, lr=3e-3, bf16=False)
 CONFIG = TrialBench(
     seeds=(0, 1),
-    generator=GeneratorTraining(summary=2, rank=2, steps=2, batch=4, check_every=2),
+    generator=GeneratorTraining(summary=2, rank=2, steps=2, batch=4, check_every=2, refine=1),
     gate=GateTraining(scenarios=1, edits=6, steps=2, groups=2, bf16=False),
 )
 
@@ -32,7 +32,12 @@ CONFIG = TrialBench(
 @pytest.fixture
 def tiny(encoder_folder: Path, small_encoder: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifiers, "packaged_folder", lambda: encoder_folder)
-    monkeypatch.setattr(trials, "RATE", 0.2)
+    monkeypatch.setattr(seeds, "RATE", 0.2)
+
+
+def shares(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without what was timed."""
+    return row | {"metrics": {k: v for k, v in row["metrics"].items() if k in SHARES}}
 
 
 def test_every_method_is_measured(tiny: None, tmp_path: Path) -> None:
@@ -46,7 +51,7 @@ def test_every_method_is_measured(tiny: None, tmp_path: Path) -> None:
     cells = {(r["protocol"], r["edits"], r["method"]) for r in result["results"]}
     assert {m for _, _, m in cells} == set(METHODS)
     assert {(p, n) for p, n, _ in cells} >= {("property", 1), ("property", 4), ("both", 10)}
-    for row in result["results"]:
+    for row in (r for r in result["results"] if r["when"] == "after_all"):
         metrics = row["metrics"]
         if row["method"] == "none" and "far" in metrics:
             assert metrics["far"]["value"] == 1.0
@@ -59,8 +64,8 @@ def test_every_method_is_measured(tiny: None, tmp_path: Path) -> None:
     assert {r["answer"] for r in rows} <= {"true", "false"}
     trained = {p: p.stat().st_mtime_ns for p in work.rglob("*.safetensors")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trials, "_answers", None)  # what a seed came to is not asked again
-        patch.setattr(trials, "provenance", lambda: {"versions": {}, "commit": "another"})
+        patch.setattr(seeds, "measured", None)  # what a seed came to is not asked again
+        patch.setattr(seeds, "provenance", lambda: {"versions": {}, "commit": "another"})
         again = evaluate(task, "leapofthought", work, replace(CONFIG, seeds=(0,)))
         other = LeapOfThought(tmp_path / "data", sizes=(1, 0), far=3, how=HOW)
         with pytest.raises(TypeError):  # but what is asked now is other questions
@@ -73,16 +78,18 @@ def test_every_method_is_measured(tiny: None, tmp_path: Path) -> None:
     assert again["results"] == first
     only = replace(CONFIG, seeds=(0,), methods=("none", "seprog"), edits=(4,))
     some = evaluate(task, "leapofthought", work, only)["results"]
-    assert some == [r for r in first if r["edits"] == 4 and r["method"] in ("none", "seprog")]
+    same = [r for r in first if r["edits"] == 4 and r["method"] in ("none", "seprog")]
+    assert list(map(shares, some)) == list(map(shares, same))
     with pytest.raises(InputError, match="magic"):
         evaluate(task, "leapofthought", work, replace(only, methods=("magic",)))
-    assert table(result, "x").row_count == len(result["summary"])
+    told = [r for r in result["summary"] if r["when"] == "after_all"]
+    assert table(result, "x").row_count == len(told) < len(result["summary"])
 
 
 def test_too_few_questions_to_calibrate_on_are_refused_before_a_gate_is_trained(
     tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trials, "RATE", 0.001)
+    monkeypatch.setattr(seeds, "RATE", 0.001)
     task = LeapOfThought(write(tmp_path / "data"), sizes=(1,), far=4, how=HOW)
     with pytest.raises(InputError, match="at least 999"):
         evaluate(task, "leapofthought", tmp_path / "work", replace(CONFIG, seeds=(0,)))
@@ -93,6 +100,7 @@ def test_summary_is_the_mean_with_students_interval() -> None:
     def row(seed: int, value: float) -> dict[str, Any]:
         metrics = {"entailed": {"value": value, "n": 10}}
         where = {"protocol": "property", "edits": 1, "method": "seprog", "seed": seed}
+        where["when"] = "after_all"
         return {**where, "metrics": metrics}
 
     [one] = summary([row(0, 0.5), row(1, 0.7), row(2, 0.9)])

@@ -13,8 +13,8 @@ OWN = {"value": 0.5, "low": 0.25, "high": 0.75, "n": 10}
 
 
 def row(seed: int, metrics: dict[str, Any]) -> dict[str, Any]:
-    where = {"protocol": "property", "edits": 1, "method": "seprog", "seed": seed}
-    return {**where, "metrics": metrics}
+    where = {"protocol": "property", "edits": 1, "method": "seprog", "when": "after_all"}
+    return {**where, "seed": seed, "metrics": metrics}
 
 
 def printed(rows: list[dict[str, Any]]) -> str:

@@ -130,7 +130,7 @@ def test_every_cell_goes_to_who_measures_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[tuple[str, tuple[object, ...]]] = []
-    for name in ("atlas", "peers", "trials"):
+    for name in ("atlas", "evaluation", "seeds"):
         module = getattr(lab, name)
         monkeypatch.setattr(module, "evaluate", lambda *a, name=name: calls.append((name, a)))
     monkeypatch.setitem(TASKS, "fever", lambda *a: a)
@@ -144,9 +144,9 @@ def test_every_cell_goes_to_who_measures_it(
     for cell in (todo[0], todo[1], todo[-1]):
         here.measure(cell, out, answers)
     assert calls[0] == ("atlas", ("editor", [1], ("none", "seprog"), 0, out, answers, False))
-    assert calls[1] == ("peers", ("workshop", [1], ("ft",), 0, out, answers, False))
+    assert calls[1] == ("evaluation", ("workshop", [1], ("ft",), 0, out, answers, False))
     who, (task, dataset, work, how, *rest) = calls[2]
-    assert who == "trials" and task == (tmp_path / "data" / "fever", 1, False)
+    assert who == "seeds" and task == (tmp_path / "data" / "fever", 1, False)
     assert (dataset, work, rest) == ("fever", tmp_path / "work" / "fever", [out, answers, False])
     assert (how.seeds, how.edits) == ((4,), (1,))  # type: ignore[attr-defined]
     alone = Lab(tmp_path / "work", tmp_path / "data" / "fever", 1, False, False)

@@ -67,7 +67,7 @@ def test_eval(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         return {"results": []}
 
     monkeypatch.setattr("seprog.bench.atlas.evaluate", evaluate)
-    monkeypatch.setattr("seprog.bench.atlas.table", lambda result: Table(title="Result"))
+    monkeypatch.setattr("seprog.bench.tables.table", lambda result: Table(title="Result"))
     run("eval", "atlas")
     _, edits, methods, seed, out, answers, progress, wording = calls[-1]
     assert edits == [1, 10, 100, 1000] and len(methods) > 1 and (seed, out) == (0, None)
@@ -89,7 +89,7 @@ def test_eval_leapofthought(bare: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         calls.append(args)
         return {"results": []}
 
-    monkeypatch.setattr("seprog.bench.trials.evaluate", evaluate)
+    monkeypatch.setattr("seprog.bench.seeds.evaluate", evaluate)
     args = (
         "eval",
         "leapofthought",
@@ -296,13 +296,13 @@ def test_the_story_is_told_in_words_that_atlas_knows() -> None:
 def test_peers_are_those_that_fit_the_base_model(
     bare: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from seprog.bench import lab, peers
+    from seprog.bench import evaluation, lab
 
     calls: list[Any] = []
     shop = SimpleNamespace(lm=EncoderModel(build_encoder("bert", "sequence"), make_tokenizer(True)))
     monkeypatch.setattr(lab, "workshop_on", lambda *a: calls.append(a) or shop)
     told = {"config": {"dataset": "fever", "methods": []}, "results": []}
-    monkeypatch.setattr(peers, "evaluate", lambda *a: calls.append(a) or told)
+    monkeypatch.setattr(evaluation, "evaluate", lambda *a: calls.append(a) or told)
     bare("eval", "peers", "--dataset", "fever", "--data", "d", "--json", "-")
     assert calls[0][:3] == ("fever", Path("d"), Path("peers/fever"))
     assert calls[1][1:3] == ([], ["none", "ft", "ft_l", "lora", "grace", "serac"])
