@@ -15,7 +15,7 @@ import torch
 from seprog.batching import batches
 from seprog.chat import Message, Query, check_queries, check_query, merged
 from seprog.errors import InputError, MemoryFileError
-from seprog.gate import Calibration, Overlay, ScopeGate, Shelf, Shelves, fit_threshold
+from seprog.gate import Calibration, Overlay, ScopeGate, Shelf, Shelves, fit_threshold, kept_as
 from seprog.gate.rivals import Rivals, Watch
 from seprog.generator import PromptGenerator, VerbatimGenerator, load_generator
 from seprog.lm import LanguageModel, check_label, check_spelling, load_lm
@@ -459,7 +459,7 @@ class Editor:
 
     def calibration(self, namespace: str | None = None) -> Calibration:
         """The namespace's own calibration if it has one for this gate, else the gate's."""
-        own = self.memory.get_meta(f"calibration/{namespace or self.namespace}")
+        own = self.memory.get_meta(kept_as(namespace or self.namespace))
         if own and own["gate"] == self.gate.fingerprint:
             return Calibration(**own)
         return self.gate.calibration
@@ -494,5 +494,5 @@ class Editor:
         scores += self.gate.highest_of_others(asked, shelf)
         fitted = fit_threshold(scores, rate, len(shelf), self.gate.fingerprint)
         state = {k: getattr(fitted, k) for k in Calibration.__slots__}
-        self.memory.set_meta(f"calibration/{namespace or self.namespace}", state)
+        self.memory.set_meta(kept_as(namespace or self.namespace), state)
         return fitted

@@ -60,6 +60,8 @@ def _table(report: Report, where: Where) -> dict[str, Any]:
         [(name, name)] + [(_value(row.get(m)), cell(m, row.get(m))) for m in metrics]
         for name, row in report.rows[where].items()
     ]
+    blank = [(-1.0, "")] * (len(metrics) - 1)
+    rows += [[(m, m), (-1.0, why), *blank] for m, why in report.missing(where).items()]
     columns = ["method", *(m.replace("_", " ") for m in metrics)]
     return {"heading": heading(where), "columns": columns, "rows": rows}
 

@@ -59,6 +59,30 @@ Ages = dict[int, Figure]
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A cell that could not be measured.
+
+    Args:
+        name: Of the cell.
+        dataset: Its data set.
+        methods: Its methods.
+        edits: How many at a time; ``None``: all that the data set is made for.
+        error: Why.
+    """
+
+    name: str
+    dataset: str
+    methods: tuple[str, ...]
+    edits: int | None
+    error: str
+
+    def concerns(self, where: Where) -> bool:
+        """Whether its methods are missing from a table."""
+        of = where.dataset == self.dataset and where.when == "after_all"
+        return of and self.edits in (None, where.edits)
+
+
+@dataclass(frozen=True)
 class Report:
     """Figures by what they are about and by method, in the order in which they came.
 
@@ -72,7 +96,17 @@ class Report:
     rows: dict[Where, dict[str, Row]]
     retention: dict[Where, dict[str, Ages]]
     made: dict[str, str]
-    failed: dict[str, str]
+    failed: list[Failure]
+
+    def missing(self, where: Where) -> dict[str, str]:
+        """What a table has no figures of, because its cell failed; by method, why."""
+        return {
+            method: f"not measured: {failure.error}"
+            for failure in self.failed
+            if failure.concerns(where)
+            for method in failure.methods
+            if method not in self.rows[where]
+        }
 
     def metrics(self, where: Where) -> list[str]:
         """What was measured of any method there, in the order of the tables."""
@@ -127,9 +161,15 @@ def load(paths: Sequence[Path]) -> Report:
                 row["harmonic_mean"] = Figure(mean, mean, mean, min(f.n for f in row.values()))
             row |= {n: f for n in COSTS if (f := _figure(costs[where][method], n))}
             rows[where][method] = row
-    failed = {p.stem: str(json.loads(p.read_text("utf-8"))["error"]) for p in failures}
+    failed = [_failure(p) for p in failures]
     kept = {w: {m: _ages(parts) for m, parts in ages[w].items()} for w in sorted(ages)}
     return Report(dict(sorted(rows.items(), key=lambda item: item[0][:3])), kept, made, failed)
+
+
+def _failure(path: Path) -> Failure:
+    told = json.loads(path.read_text("utf-8"))
+    methods = tuple(map(str, told["methods"]))
+    return Failure(path.stem, str(told["dataset"]), methods, told["edits"], str(told["error"]))
 
 
 def _ages(parts: Sequence[Mapping[int, Mapping[str, float]]]) -> Ages:
@@ -253,6 +293,8 @@ def markdown(report: Report) -> str:
         rows = [["method", *(m.replace("_", " ") for m in metrics)]]
         rows.append(["---"] + ["---:"] * len(metrics))
         rows += [[name, *(cell(m, row.get(m)) for m in metrics)] for name, row in methods.items()]
+        blank = [""] * (len(metrics) - 1)
+        rows += [[name, why, *blank] for name, why in report.missing(where).items()]
         table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
         parts.append(f"## {heading(where)}\n\n{table}\n")
     for where, aged in report.retention.items():
@@ -265,6 +307,6 @@ def markdown(report: Report) -> str:
             parts.append(f"## {heading(where)}: by the age of the edit\n\n{table}\n")
     made = "\n".join(f"- {name}: {how}" for name, how in report.made.items())
     if report.failed:
-        why = "\n".join(f"- {name}: {error}" for name, error in report.failed.items())
+        why = "\n".join(f"- {failure.name}: {failure.error}" for failure in report.failed)
         parts.append(f"## Not measured\n\n{why}\n")
     return "\n".join([*parts, f"## Made with\n\n{made}\n"])

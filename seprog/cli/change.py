@@ -40,13 +40,23 @@ def restore(
     reason: options.Reason = None,
     memory: options.Memory = None,
     namespace: options.OwnNamespace = None,
+    model: options.Comparing = None,
     json: options.AsJson = False,
 ) -> None:
-    """Bring a forgotten or superseded edit back into force."""
+    """Bring a forgotten or superseded edit back into force.
+
+    What is in force with the same prompt or triple goes out of it; with a model also what answers
+    the same question in other words.
+    """
     with common.open_memory(memory) as opened:
         common.check_namespace(opened.get(id_), namespace)
         before = time.time()
-        edit = opened.restore(id_, author, reason)
+        if model is None:
+            edit = opened.restore(id_, author, reason)
+        else:
+            editor = common.comparing_editor(opened.path, model)
+            with editor.memory:
+                edit = editor.restore(id_, author, reason)
         replaced = superseded_by(opened, edit.id, before)
     if json:
         print_json({"edit": asdict(edit), "superseded": [asdict(old) for old in replaced]})

@@ -37,6 +37,17 @@ A_MODEL_OR_EDITOR = A_MODEL | {
     "help": "The base model: a folder or a Hub id, or a folder of a saved editor."
 }
 Model = Annotated[str | None, typer.Option(**A_MODEL_OR_EDITOR)]
+Comparing = Annotated[
+    str | None,
+    typer.Option(
+        **A_MODEL_OR_EDITOR
+        | {
+            "help": "Replace edits that answer the same question as the gate sees it, and "
+            "refuse what it cannot spell or has no room for; atlas: the model that ships.",
+            "show_default": "only edits with the same prompt or triple are replaced",
+        }
+    ),
+]
 OnlyModel = Annotated[str | None, typer.Option(**A_MODEL)]
 Generator = Annotated[
     Path | None,

@@ -40,17 +40,7 @@ def import_edits(
         str | None,
         typer.Option(metavar="NAME", help="Put all edits here.", show_default="as the rows say"),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            **options.A_MODEL_OR_EDITOR
-            | {
-                "help": "Replace edits that answer the same question as the gate sees it, and "
-                "refuse what it cannot spell or has no room for; atlas: the model that ships.",
-                "show_default": "only edits with the same prompt or triple are replaced",
-            }
-        ),
-    ] = None,
+    model: options.Comparing = None,
     json: options.AsJson = False,
 ) -> None:
     """Add edits from JSON lines: all of them or, if a row is bad, none.
@@ -99,8 +89,7 @@ def _stored(
     if model is None:
         with common.open_memory(memory, create=True) as opened:
             return opened.import_rows(lines, namespace, skip_bad)
-    path = common.memory_path(memory, create=True)
-    editor = common.open_editor(path, None if model == "atlas" else model, None, None)
+    editor = common.comparing_editor(common.memory_path(memory, create=True), model)
     with editor.memory, _progress("Comparing with what is in force") as watch:
         return editor.import_rows(lines, watch, namespace=namespace, skip_bad=skip_bad)
 

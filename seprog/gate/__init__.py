@@ -1,6 +1,12 @@
 """The scope gate: which edits bear on a query."""
 
-from seprog.gate.calibration import Calibration, fit_threshold, require_enough, wilson
+from seprog.gate.calibration import (
+    Calibration,
+    fit_threshold,
+    kept_as,
+    require_enough,
+    wilson,
+)
 from seprog.gate.gate import GateConfig, ScopeGate
 from seprog.gate.glance import Glance, Sighting, fit_glance
 from seprog.gate.shelf import Overlay, Shelf, interleave
@@ -21,6 +27,7 @@ __all__ = [
     "fit_glance",
     "fit_threshold",
     "interleave",
+    "kept_as",
     "require_enough",
     "wilson",
 ]

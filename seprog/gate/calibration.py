@@ -46,6 +46,11 @@ class Calibration:
         return edits >= 2 * max(self.edits, 50)
 
 
+def kept_as(namespace: str) -> str:
+    """The name under which a memory keeps a namespace's own calibration."""
+    return f"calibration/{namespace}"
+
+
 def fit_threshold(
     highest: Sequence[float],
     rate: float,

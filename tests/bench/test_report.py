@@ -151,6 +151,19 @@ def test_markdown_has_a_table_per_number_of_edits(tmp_path: Path) -> None:
     }
 
 
+def test_a_cell_that_failed_is_a_row_that_says_so(tmp_path: Path) -> None:
+    write(tmp_path, MIXED)
+    burnt = {"dataset": "atlas", "methods": ["rome"], "edits": 10, "error": "ValueError: burnt"}
+    (tmp_path / "atlas-rome-10-s0.failed").write_text(json.dumps(burnt))
+    report = load([tmp_path])
+    tables = markdown(report).split("## ")
+    said = [t.splitlines()[0] for t in tables if "| rome | not measured: ValueError: burnt |" in t]
+    assert said == ["atlas, sequential, 10 edits, scored after all edits"]
+    assert [t.splitlines()[0] for t in tables if "- atlas-rome-10-s0: " in t] == ["Not measured"]
+    shown = page(report, "Title")
+    assert shown.count("not measured: ValueError: burnt") == 1 and "atlas-rome-10-s0" in shown
+
+
 def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     html = page(load([write(tmp_path, MIXED)]), "A <b>title</b>")

@@ -104,7 +104,8 @@ def test_a_run_goes_on_and_a_failure_is_a_row(tmp_path: Path) -> None:
     assert calls[3:] == [todo[1].name]
     for name in ("none", "rome"):
         (tmp_path / f"atlas-{name}-1-s0.json").unlink()
-    assert load([tmp_path]).failed == {"atlas-ft-1-s0": "ValueError: it burnt"}
+    [failure] = load([tmp_path]).failed
+    assert (failure.name, failure.error) == ("atlas-ft-1-s0", "ValueError: it burnt")
 
 
 @pytest.mark.parametrize("kind", [InputError, MissingExtra])

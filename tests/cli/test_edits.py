@@ -205,6 +205,11 @@ def test_calibrate(run: Run, parts: Parts) -> None:
     assert found["threshold_before"] == 0.5
     assert "73.1%" in run(*args).stdout
     assert "yes" not in run("explain", QUESTION).stdout
+    assert "one of the two" in run(*args, "--reset", code=2).stderr
+    found = json.loads(run("calibrate", "--reset", "--json").stdout)
+    assert found["threshold"] == 0.5 and found["threshold_before"] == pytest.approx(0.731, abs=1e-3)
+    assert "yes" in run("explain", QUESTION).stdout
+    assert "above 50.0% again" in run("calibrate", "--reset").stdout
 
 
 def test_the_real_factory(

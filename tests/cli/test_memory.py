@@ -13,7 +13,7 @@ import pytest
 
 from seprog.memory import Memory, make_edit
 from seprog.types import Edit
-from tests.cli.conftest import SYDNEY, Run
+from tests.cli.conftest import SYDNEY, Parts, Run, say
 
 
 @pytest.fixture
@@ -77,6 +77,21 @@ def test_forget_and_restore(bare: Run, edits: list[Edit]) -> None:
     found = json.loads(bare("restore", old, "--json").stdout)
     assert found["edit"]["active"] and [e["id"] for e in found["superseded"]] == [new]
     assert json.loads(bare("forget", old, "--json").stdout)["edit"]["active"] is False
+
+
+def test_what_is_restored_takes_the_place_of_what_says_the_same(run: Run, parts: Parts) -> None:
+    say(parts.gate, 1.0, -3.0)
+    rows = [{"statement": SYDNEY}, {"statement": "Australia is governed from Perth."}]
+    for row in rows:
+        run("import", "-", input=json.dumps(row))
+    old, new = (row["id"] for row in json.loads(run("list", "--json").stdout))
+    say(parts.gate, 1.0, 3.0)  # every edit answers every other's question
+    run("forget", old)
+    found = json.loads(run("restore", old, "--json").stdout)
+    assert found["superseded"] == [], "the same prompt or triple only"
+    run("forget", old)
+    found = json.loads(run("restore", old, "--model", "atlas", "--json").stdout)
+    assert [e["id"] for e in found["superseded"]] == [new]
 
 
 def test_starts_of_ids(bare: Run) -> None:
