@@ -41,7 +41,7 @@ def test_atlas_knows_and_reads(editor: Editor) -> None:
 
 def test_the_system_edits(editor: Editor, tmp_path: Path) -> None:
     out, answers = tmp_path / "result.json", tmp_path / "answers.jsonl"
-    evaluate(editor, edits=[40], seed=7, out=out, answers=answers, progress=False)
+    evaluate(editor, [40], ["none", "seprog"], 7, out, answers, progress=False)
     rows = json.loads(out.read_text())["results"]
     after = {r["method"]: r["metrics"] for r in rows if r["when"] == "after_all"}
     ours = {name: metric["value"] for name, metric in after["seprog"].items()}
@@ -49,7 +49,7 @@ def test_the_system_edits(editor: Editor, tmp_path: Path) -> None:
     assert ours["fired_rightly"] >= 0.93
     assert ours["far_bitwise"] >= 0.97 and ours["false_change"] <= 0.05
     assert after["none"]["rewrite"]["value"] <= 0.1
-    assert len(answers.read_text().splitlines()) > 5 * 40
+    assert len(answers.read_text().splitlines()) > 2 * 40
 
 
 def test_python_of_the_readme_runs(

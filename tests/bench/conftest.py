@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +13,18 @@ if TYPE_CHECKING:
     from seprog.bench.seeds import TrialBench
 
 
+@pytest.fixture(autouse=True)
+def _quickly_collected() -> Iterator[None]:
+    """Meters of memory collect garbage first; what libraries hold is none, and takes long."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
 def small_encoder(encoder_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever a bench or a gate's training takes the packaged encoder, it gets a tiny one."""
-    from seprog.bench import evaluation, seeds, workshop
+    from seprog.bench import evaluation, measure, seeds, workshop
     from seprog.text_encoder import TextEncoder
     from seprog.training import gate
 
@@ -22,6 +32,7 @@ def small_encoder(encoder_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(module, "TextEncoder", lambda: TextEncoder(encoder_folder))
     monkeypatch.setattr(evaluation, "QUERIES", 2)
     monkeypatch.setattr(evaluation, "TIMED", 1)
+    monkeypatch.setattr(measure, "TRIED", 1)
 
 
 @pytest.fixture
