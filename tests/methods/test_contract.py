@@ -52,7 +52,7 @@ TEXTS = [
     for what in ("currency", "capital", "continent", "official language")
     for country in ("France", "Chad", "Japan", "Brazil", "Norway", "India", "Cuba", "Egypt")
 ]
-HOW = LocatingConfig(decay=0.0, keep=0.0, largest=8.0)
+HOW = LocatingConfig(layers=(-7, -6, -5), decay=0.0, keep=0.0, largest=8.0)
 NEEDED = {r.prompt: (r.statement,) for r in REQUESTS}
 
 
