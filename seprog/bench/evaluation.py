@@ -18,6 +18,7 @@ from seprog.bench.metrics import MEANS, Record, harmonic_mean, score
 from seprog.bench.progress import watch
 from seprog.bench.results import entries, written
 from seprog.bench.workshop import Workshop
+from seprog.errors import InputError
 from seprog.methods.contract import require_known
 from seprog.methods.weights import blocks
 
@@ -51,11 +52,17 @@ def evaluate(
         The result, as it is written to ``out``.
 
     Raises:
-        InputError: If a method is not known, or not made for the base model.
+        InputError: If a method is not known, or not made for the base model or the data set.
     """
     require_known(methods, CONTESTANTS)
     for name in methods:
         CONTESTANTS[name].method.require_fit(workshop.lm)
+        if CONTESTANTS[name].twin and workshop.course.reader is None:
+            raise InputError(
+                f"{name} was to be measured on {workshop.course.name}",
+                "a data set that brings a twin of the base model that reads edits",
+                "Leave it out",
+            )
     more: dict[str, Any] = {}
     if tuned := {n: tune(workshop, n, progress) for n in methods if CONTESTANTS[n].search}:
         more["tuning"] = tuned

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from seprog.atlas import MODEL
+from seprog.atlas import GATE, GENERATOR, MODEL
 from seprog.bench import atlas, evaluation, seeds
 from seprog.bench.contestants import CONTESTANTS
 from seprog.bench.course import AtlasCourse, TrialCourse
@@ -17,14 +17,22 @@ from seprog.bench.workshop import Workshop
 from seprog.data.folders import folder_of
 from seprog.editor import Editor
 from seprog.errors import InputError
+from seprog.gate import ScopeGate
+from seprog.generator import load_generator
 from seprog.lm import CausalLM
+from seprog.text_encoder import TextEncoder
 
 ALONE = tuple(name for name, c in CONTESTANTS.items() if c.search)
 """Methods that are tuned, and need no gate of ours."""
 
 
 def workshop_on(
-    dataset: str, data: Path | None, work: Path, threads: int = 1, bf16: bool = True
+    dataset: str,
+    data: Path | None,
+    work: Path,
+    threads: int = 1,
+    bf16: bool = True,
+    seed: int = 0,
 ) -> Workshop:
     """What methods are made from on a data set.
 
@@ -33,13 +41,15 @@ def workshop_on(
         data: Folder with its files; Atlas needs none.
         work: Folder for what is trained, the base model too where the data set has to be taught.
         threads: CPU threads.
-        bf16: Train the base model in bfloat16.
+        bf16: Train in bfloat16.
+        seed: Of the gate and the generator that methods behind our gate share.
 
     Raises:
         InputError: If there is no such data set, or its files are missing.
     """
     if dataset == "atlas":
-        return Workshop(AtlasCourse(CausalLM.from_pretrained(str(MODEL), "float32")), work)
+        lm = CausalLM.from_pretrained(str(MODEL), "float32")
+        return Workshop(AtlasCourse(lm), work, editor=lambda: _shipped(lm))
     if dataset not in TASKS or data is None:
         raise InputError(
             f"Methods were to be measured on {dataset!r}"
@@ -48,7 +58,18 @@ def workshop_on(
             "Give one of these names with --dataset, and the folder with --data",
         )
     task = TASKS[dataset](folder_of(data), threads, bf16)
-    return Workshop(TrialCourse(dataset, task, task.models(work)), work / "peers")
+    models, how = task.models(work), bench_of((seed,), (), (), threads, bf16)
+    return Workshop(
+        TrialCourse(dataset, task, models),
+        work / "peers",
+        editor=lambda: seeds.trained_editor(task, models.base, work, how, seed),
+    )
+
+
+def _shipped(lm: CausalLM) -> Editor:
+    """What ships beside Atlas, on a copy that methods may change."""
+    gate = ScopeGate.from_pretrained(GATE, TextEncoder())
+    return Editor(lm, gate, load_generator(GENERATOR, lm))
 
 
 def together(dataset: str) -> tuple[str, ...]:
@@ -96,7 +117,7 @@ class Lab:
                 how = bench_of((seed,), methods, part.edits, self.threads, self.bf16)
                 seeds.evaluate(task, name, work, how, *saved)
             else:
-                shop = workshop_on(name, folder, work, self.threads, self.bf16)
+                shop = workshop_on(name, folder, work, self.threads, self.bf16, seed)
                 evaluation.evaluate(shop, part.edits, methods, seed, *saved)
         elif shared:
             atlas.evaluate(self.editor, [cell.edits], methods, seed, *saved)

@@ -117,11 +117,7 @@ def evaluate(
     rows: list[dict[str, Any]] = []
     made: list[dict[str, Any]] = []
     for seed in config.seeds:
-        editor = Editor(
-            models.base,
-            _gate(task, work, replace(config.gate, seed=seed)),
-            _generator(task, models.base, work, replace(config.generator, seed=seed)),
-        )
+        editor = trained_editor(task, models.base, work, config, seed)
         one = _Seed(seed, course, editor, models, work, config.edits, progress)
         found = [one.came(name) for name in methods]
         results += one.in_order([row for part in found for row in part["results"]])
@@ -138,6 +134,17 @@ def evaluate(
     }
     save(result, out, rows, answers)
     return result
+
+
+def trained_editor(
+    task: Task, base: LanguageModel, work: Path, config: TrialBench, seed: int
+) -> Editor:
+    """A base model with a seed's gate and generator; trained, if they are not in the folder."""
+    return Editor(
+        base,
+        _gate(task, work, replace(config.gate, seed=seed)),
+        _generator(task, base, work, replace(config.generator, seed=seed)),
+    )
 
 
 class _Seed:

@@ -80,7 +80,7 @@ class Workshop:
             raise InputError(
                 "A method behind our gate was to be measured, without a gate",
                 "a gate and a generator for the base model",
-                "Measure it with seprog eval and the data set's name",
+                "Give the workshop an editor",
             )
         return self._editor()
 

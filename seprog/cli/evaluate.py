@@ -97,7 +97,8 @@ def peers(
     """Edit by other methods (fine-tuning, ROME, MEMIT, GRACE, SERAC ...), and ask.
 
     On the very edits and questions of seprog eval with the data set's name. Its base model is
-    taught if it is not in the data set's folder in the one that --work names.
+    taught if it is not in the data set's folder in the one that --work names. What stands behind
+    our gate is measured beside them if it is named (--method seprog --method memit).
     """
     sizes = _sizes(edits) if edits else []
     import torch
@@ -108,9 +109,9 @@ def peers(
     from seprog.bench.tables import table
     from seprog.methods.contract import require_known
 
-    require_known(methods or (), PEERS)  # before a base model is taught
+    require_known(methods or (), CONTESTANTS)  # before a base model is taught
     torch.set_num_threads(threads)
-    shop = workshop_on(dataset, data, work / dataset, threads, bf16)
+    shop = workshop_on(dataset, data, work / dataset, threads, bf16, seed)
     names = methods or [name for name in PEERS if CONTESTANTS[name].method.fits(shop.lm)]
     out, show = common.file_of(json), sys.stderr.isatty()
     result = evaluate(shop, sizes, names, seed, out, answers, show)

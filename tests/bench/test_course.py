@@ -20,8 +20,10 @@ from seprog.bench.course import Course, TrialCourse
 from seprog.bench.evaluation import evaluate
 from seprog.bench.lab import workshop_on
 from seprog.bench.leapofthought import LeapOfThought
+from seprog.bench.seeds import TrialBench, trained_editor
 from seprog.bench.trials import Trial, written
 from seprog.bench.workshop import Workshop
+from seprog.editor import Editor
 from seprog.errors import InputError
 from seprog.training.gate import GateTraining
 from tests.bench.test_counterfact import CONFIG as ONE_LAYER
@@ -118,6 +120,22 @@ def test_methods_are_measured_on_facts(
     assert all(torch.equal(a, b) for a, b in zip(before, course.lm.model.parameters(), strict=True))
 
 
+def test_what_stands_behind_our_gate_is_measured_beside_peers(
+    course: TrialCourse, tmp_path: Path, one_step: TrialBench
+) -> None:
+    def editor() -> Editor:
+        return trained_editor(course.task, course.lm, tmp_path, one_step, 0)
+
+    shop = Workshop(course, tmp_path / "peers", TINY, editor)
+    result = evaluate(shop, [2], ["none", "seprog"], progress=False)
+    rows = {(r["method"], r["when"]): r["metrics"] for r in result["results"]}
+    asked = {name: rows[name, "after_all"]["rewrite"]["n"] for name in ("none", "seprog")}
+    assert asked["none"] == asked["seprog"] and "fired_rightly" in rows["seprog", "after_all"]
+    assert result["fingerprints"]["gate"] == shop.editor.gate.fingerprint
+    with pytest.raises(InputError, match="without a gate"):
+        evaluate(Workshop(course, tmp_path), [2], ["seprog"], progress=False)
+
+
 def test_a_workshop_for_a_data_set(
     course: TrialCourse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,7 +145,10 @@ def test_a_workshop_for_a_data_set(
     assert shop.lm is shop.course.lm and shop.work == tmp_path / "work" / "peers"
     assert (tmp_path / "work" / "base" / "model.safetensors").exists()
     CONTESTANTS["none"].make(shop, {})
-    assert workshop_on("atlas", None, tmp_path).course.name == "atlas"
+    with pytest.raises(InputError, match="reader_oracle was to be measured on counterfact"):
+        evaluate(shop, [8], ["reader_oracle"], progress=False)
+    atlas = workshop_on("atlas", None, tmp_path)
+    assert atlas.course.name == "atlas" and atlas.editor.lm is atlas.lm
     with pytest.raises(InputError, match="'counterfact', without its files"):
         workshop_on("counterfact", None, tmp_path)
     with pytest.raises(InputError, match="measured on 'quux'"):
