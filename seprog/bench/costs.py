@@ -50,7 +50,7 @@ def query_costs(
         models: All that answer; see ``full_length``.
 
     Returns:
-        Per pool, the edited time over the base's, and in milliseconds; see ``spread``.
+        Per pool, the edited time over the base's, and in milliseconds; see ``percentiles``.
     """
 
     def seconds(ask: Callable[[Asked], Any], query: Asked) -> float:
@@ -63,12 +63,12 @@ def query_costs(
         for name, pool in pools.items():
             times = [(seconds(base, query), seconds(edited, query)) for query in pool]
             if times:
-                found[f"query_ratio_{name}"] = spread([mine / plain for plain, mine in times])
-                found[f"ms_per_query_{name}"] = spread([1000 * mine for _, mine in times])
+                found[f"query_ratio_{name}"] = percentiles([mine / plain for plain, mine in times])
+                found[f"ms_per_query_{name}"] = percentiles([1000 * mine for _, mine in times])
     return found
 
 
-def spread(values: Sequence[float], mean: bool = False) -> dict[str, float]:
+def percentiles(values: Sequence[float], mean: bool = False) -> dict[str, float]:
     """Median, or mean, and 5th and 95th percentile."""
     ordered = sorted(values)
     last = len(ordered) - 1

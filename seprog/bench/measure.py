@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from seprog.batching import batches
-from seprog.bench.costs import TRIED, query_costs, spread
+from seprog.bench.costs import TRIED, percentiles, query_costs
 from seprog.bench.course import Series
 from seprog.bench.forced import Score, forced_scores
 from seprog.bench.meters import PeakMemory, editing, perplexity
@@ -102,7 +102,7 @@ def run(
     scores = _forced(method, questions, after)
     found += _records(method, what, "after_all", base, after, same, scores, at_once)
     costs: Costs = {
-        "ms_per_edit": spread([1000 * s for s in seconds], mean=True),
+        "ms_per_edit": percentiles([1000 * s for s in seconds], mean=True),
         "bytes_per_edit": {"value": method.bytes_kept() / len(edits), "n": len(edits)},
     }
     if aside:

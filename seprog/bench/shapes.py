@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from seprog.atlas import GATE, MODEL
 from seprog.bench.contestants import CONTESTANTS
-from seprog.bench.costs import TRIED, spread
+from seprog.bench.costs import TRIED, percentiles
 from seprog.bench.course import AtlasCourse, series_of
 from seprog.bench.measure import first_edits, run
 from seprog.bench.metrics import COSTS
@@ -143,7 +143,7 @@ def _refined(lm: CausalLM) -> dict[str, float]:
         start = time.perf_counter()
         generator.prefixes([edit])
         times.append(1000 * (time.perf_counter() - start))
-    return spread(times, mean=True)
+    return percentiles(times, mean=True)
 
 
 def table(result: dict[str, Any]) -> Table:

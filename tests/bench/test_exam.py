@@ -10,7 +10,7 @@ import pytest
 from seprog.bench import measure
 from seprog.bench import plan as bench
 from seprog.bench.atlas import METHODS, evaluate
-from seprog.bench.costs import spread
+from seprog.bench.costs import percentiles
 from seprog.bench.exam import examine_model
 from seprog.bench.metrics import Record, score
 from seprog.bench.tables import table
@@ -37,7 +37,9 @@ def test_an_evaluation_is_saved_answer_by_answer(
 ) -> None:
     real = bench._probes
     monkeypatch.setattr(bench, "_probes", lambda *args: real(*args)[:6] + real(*args)[-4:])
-    monkeypatch.setattr(measure, "query_costs", lambda *_: {"query_ratio_in_scope": spread([1.0])})
+    monkeypatch.setattr(
+        measure, "query_costs", lambda *_: {"query_ratio_in_scope": percentiles([1.0])}
+    )
     out, answers = tmp_path / "a" / "result.json", tmp_path / "b" / "answers.jsonl"
     result = evaluate(tiny_editor, [3], METHODS, 0, out, answers, progress=False)
     assert json.loads(out.read_text()) == {**result, "answers": "answers.jsonl"}

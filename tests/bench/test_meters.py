@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from seprog.bench.costs import spread
+from seprog.bench.costs import percentiles
 from seprog.bench.meters import PeakMemory, flops, perplexity
 from seprog.lm import CausalLM
 
@@ -21,9 +21,9 @@ def test_flops_are_those_of_the_products_backward_too() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 30, 101])
-def test_a_spread_holds_its_median_and_most_of_the_rest(n: int) -> None:
+def test_percentiles_hold_the_median_and_most_of_the_rest(n: int) -> None:
     values = [float(i) for i in range(n, 0, -1)]
-    found = spread(values)
+    found = percentiles(values)
     assert found["low"] <= found["value"] <= found["high"] and found["n"] == n
     assert sum(found["low"] <= v <= found["high"] for v in values) >= 0.9 * n
 
