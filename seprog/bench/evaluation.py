@@ -138,26 +138,36 @@ def _mean(costs: Sequence[Costs]) -> Costs:
 def tune(workshop: Workshop, name: str, progress: bool) -> dict[str, Any]:
     """Try a method's settings on a scenario of the calibration split; the best one, and all.
 
-    What was found is kept in the workshop's folder.
+    What was found is kept in the workshop's folder, setting by setting: a run that was stopped goes
+    on behind them.
     """
     contestant = CONTESTANTS[name]
     tried_by = repr((TUNING_EDITS, BUDGET, contestant.at_once, contestant.search, MEANS))
     stamp = sha256(tried_by.encode()).hexdigest()[:8]
     kept = workshop.work / "tuning" / f"{name}-{stamp}.json"
+    found: dict[str, Any] = {"chosen": None, "tried": []}
     if kept.exists():
-        found: dict[str, Any] = json.loads(kept.read_text())
+        found = json.loads(kept.read_text())
+    if found["chosen"] is not None:
         return found
+    tried: list[dict[str, Any]] = found["tried"]
+    settings = contestant.settings(len(blocks(workshop.lm)))[len(tried) :]
     what = workshop.course.tuning(TUNING_EDITS)
-    tried: list[dict[str, Any]] = []
-    depth = len(blocks(workshop.lm))
-    for setting in watch(contestant.settings(depth), f"{name}: settings", progress):
+    for setting in watch(settings, f"{name}: settings", progress):
         method = contestant.make(workshop, setting)
         records, _ = run(method, contestant.at_once, what, workshop.course.base_says, queries=0)
         metrics = score([r for r in records if r.when == "after_all"])
         values = {m: metrics[m]["value"] for m in MEANS if m in metrics}
         tried.append({"setting": setting, **values, "harmonic_mean": harmonic_mean(values)})
+        _keep(kept, found)
     best = max(tried, key=lambda t: (t["harmonic_mean"], sum(t.get(m, 0.0) for m in MEANS)))
-    result = {"chosen": best["setting"], "tried": tried}
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(result, indent=1) + "\n")
-    return result
+    found["chosen"] = best["setting"]
+    _keep(kept, found)
+    return found
+
+
+def _keep(path: Path, found: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(found, indent=1) + "\n")
+    part.replace(path)

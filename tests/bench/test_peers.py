@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from seprog.atlas import MODEL
 from seprog.bench import contestants, evaluation, workshop
 from seprog.bench.contestants import BUDGET, CONTESTANTS, CONTEXTS, PEERS
 from seprog.bench.course import AtlasCourse, request_of
-from seprog.bench.evaluation import evaluate
+from seprog.bench.evaluation import evaluate, tune
 from seprog.bench.metrics import MEANS
 from seprog.bench.plan import plan
 from seprog.bench.workshop import Training, Workshop
@@ -138,6 +139,30 @@ def test_methods_are_tuned_then_measured(
     assert costs["ft"]["flops_per_edit"]["value"] > 1e6
     assert costs["ft"]["peak_bytes_editing"]["value"] > 1e6
     assert all(torch.equal(a, b) for a, b in zip(before, lm.model.parameters(), strict=True))
+
+
+def test_a_search_that_was_stopped_goes_on(
+    lm: CausalLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contestants, "BUDGET", 3)
+    monkeypatch.setattr(evaluation, "TUNING_EDITS", 1)
+    shop, asked = Workshop(AtlasCourse(lm), tmp_path), []
+    real = evaluation.run
+
+    def stopped(*args: Any, **more: Any) -> Any:
+        asked.append(args[0])
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return real(*args, **more)
+
+    monkeypatch.setattr(evaluation, "run", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        tune(shop, "grace", progress=False)
+    found = tune(shop, "grace", progress=False)
+    assert len(asked) == 4, "one setting was left"
+    assert [t["setting"] for t in found["tried"]] == CONTESTANTS["grace"].settings(16)
+    assert found["chosen"] in [t["setting"] for t in found["tried"]]
+    assert tune(shop, "grace", progress=False) == found and len(asked) == 4
 
 
 def test_an_unknown_method_is_refused(lm: CausalLM, tmp_path: Path) -> None:
