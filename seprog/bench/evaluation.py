@@ -16,7 +16,7 @@ from seprog.bench.course import Series
 from seprog.bench.measure import QUERIES, Costs, first_edits, run
 from seprog.bench.metrics import MEANS, Record, harmonic_mean, score
 from seprog.bench.progress import watch
-from seprog.bench.results import entries, written
+from seprog.bench.results import entries, write_json, written
 from seprog.bench.workshop import Workshop
 from seprog.errors import InputError
 from seprog.methods.contract import require_known
@@ -159,15 +159,8 @@ def tune(workshop: Workshop, name: str, progress: bool) -> dict[str, Any]:
         metrics = score([r for r in records if r.when == "after_all"])
         values = {m: metrics[m]["value"] for m in MEANS if m in metrics}
         tried.append({"setting": setting, **values, "harmonic_mean": harmonic_mean(values)})
-        _keep(kept, found)
+        write_json(kept, found)
     best = max(tried, key=lambda t: (t["harmonic_mean"], sum(t.get(m, 0.0) for m in MEANS)))
     found["chosen"] = best["setting"]
-    _keep(kept, found)
+    write_json(kept, found)
     return found
-
-
-def _keep(path: Path, found: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(found, indent=1) + "\n")
-    part.replace(path)

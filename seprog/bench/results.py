@@ -16,6 +16,14 @@ from seprog import __version__
 from seprog.bench.metrics import Record, score
 
 
+def write_json(path: Path, value: Any) -> None:
+    """Write a file as a whole, so that a run that is stopped leaves the one before or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(value, indent=1) + "\n", "utf-8")
+    part.replace(path)
+
+
 def save(
     result: Mapping[str, Any],
     out: Path | None,
@@ -36,10 +44,7 @@ def save(
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         result = {**result, "answers": answers.name}
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        written = out.with_name(out.name + ".part")
-        written.write_text(json.dumps(result, indent=1) + "\n")
-        written.replace(out)
+        write_json(out, result)
 
 
 def entries(

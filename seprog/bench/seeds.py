@@ -23,7 +23,7 @@ from seprog.bench.contestants import CONTESTANTS
 from seprog.bench.course import TrialCourse
 from seprog.bench.evaluation import measured
 from seprog.bench.metrics import IN_SCOPE, OUT_OF_SCOPE
-from seprog.bench.results import entries, provenance, save
+from seprog.bench.results import entries, provenance, save, write_json
 from seprog.bench.trials import Models, Task, Trial, chosen, statements
 from seprog.bench.workshop import Workshop
 from seprog.editor import Editor
@@ -189,9 +189,7 @@ class _Seed:
                     told = {"dataset": self.course.name, "protocol": protocol, "seed": self.seed}
                     answers += [told | r.row() for r in records]
             whole = {**provenance(**self.stamps), "results": results, "answers": answers}
-            part = path.with_suffix(".part")
-            part.write_text(json.dumps(whole), "utf-8")
-            part.replace(path)
+            write_json(path, whole)
         found: dict[str, Any] = json.loads(path.read_text("utf-8"))
         return found
 

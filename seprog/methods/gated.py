@@ -74,10 +74,6 @@ class InContextRetrieved(Gated, Reading[GateDecision]):
     name: ClassVar[str] = "in_context_retrieved"
     source: ClassVar[str] = "Zhong et al. 2023, MQuAKE (section 5: retrieved edits in the prompt)"
 
-    def context(self, entry: GateDecision) -> tuple[str, ...]:
-        """The statements of the edits that fired."""
-        return tuple(edit.statement for edit in entry.fired)
-
 
 class Seprog(Gated):
     """Prefixes that the trained generator makes of the edits, behind the gate."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, TypeVar
@@ -36,9 +35,9 @@ class Reading(MemoryMethod[Entry]):
         """The base model, and the reader if it is another."""
         return [self.lm] if self.reader is self.lm else [self.lm, self.reader]
 
-    @abstractmethod
     def context(self, entry: Entry) -> Sequence[str]:
-        """The statements that an entry puts before the prompt."""
+        """The statements that an entry puts before the prompt: those of the edits in it."""
+        return self.statements(entry) or ()
 
     def texts(self, prompts: Sequence[str], chosen: Chosen = None) -> list[str]:
         """The prompts, behind the statements that apply."""

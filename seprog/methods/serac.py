@@ -108,10 +108,6 @@ class SERAC(Reading[str]):
             found.append(best.edit.statement if best is not None and fits else None)
         return found
 
-    def context(self, entry: str) -> tuple[str]:
-        """The statement."""
-        return (entry,)
-
     def statements(self, entry: str | None) -> tuple[str, ...]:
         """That of the edit that applies."""
         return (entry,) if entry else ()
