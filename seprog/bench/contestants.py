@@ -163,7 +163,7 @@ CONTESTANTS = {
     ),
     "mend": Contestant(
         MEND,
-        lambda w, s: MEND.load(w.causal, w.mend(), s["strength"]),
+        lambda w, s: MEND.load(w.lm, w.mend(), s["strength"]),
         1,
         {"strength": (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0)},
         ("mend",),

@@ -15,7 +15,7 @@ from seprog.editor import Editor
 from seprog.errors import InputError
 from seprog.gate import ScopeGate
 from seprog.generator.objective import Continuation
-from seprog.lm import CausalLM, LanguageModel
+from seprog.lm import CausalLM, LanguageModel, Seq2SeqLM
 from seprog.methods import (
     EditCorpus,
     MendTraining,
@@ -24,10 +24,11 @@ from seprog.methods import (
     train_mend,
     train_recipe,
 )
-from seprog.text_encoder import TextEncoder
+from seprog.text_encoder import TextEncoder, packaged_folder
 from seprog.training.causal import CausalTraining, train_causal
 from seprog.training.gate import GateTraining, train_gate
 from seprog.training.generator import with_base_answers
+from seprog.training.seq2seq import Seq2SeqTraining, train_seq2seq
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Training:
         mend: MEND's network.
         counterfactual: SERAC's counterfactual model.
         gate: SERAC's scope classifier.
+        translator: Its counterfactual model where the base is a sequence-to-sequence one.
     """
 
     recipe: RecipeTraining = field(default_factory=RecipeTraining)
@@ -47,6 +49,7 @@ class Training:
         default_factory=lambda: CausalTraining(layers=4, steps=4000, again=0)
     )
     gate: GateTraining = field(default_factory=lambda: GateTraining(steps=1500))
+    translator: Seq2SeqTraining = field(default_factory=lambda: Seq2SeqTraining(steps=2000))
 
 
 class Workshop:
@@ -118,7 +121,7 @@ class Workshop:
         folder = self.work / "mend"
         if not (folder / "mend.safetensors").exists():
             with self._timed("mend"):
-                train_mend(self.causal, self.course.lessons, folder, self.training.mend)
+                train_mend(self.lm, self.course.lessons, folder, self.training.mend)
         return folder
 
     def recipe(self) -> Path:
@@ -140,16 +143,22 @@ class Workshop:
         """SERAC's model that answers in scope: the data set's own that reads edits, if any."""
         if self.course.reader is not None:
             return self.course.reader
-        folder = self.work / "counterfactual"
+        folder, run = self.work / "counterfactual", self.work / "counterfactual.run"
+        writes = isinstance(self.lm, Seq2SeqLM)
+
+        def corpus(seed: int) -> EditCorpus:
+            return EditCorpus(self.course.examples(seed))
+
         if not (folder / "training.json").exists():
-            run, how = self.work / "counterfactual.run", self.training.counterfactual
             tokenizer: Any = self.lm.tokenizer
-            how = replace(how, vocabulary=len(tokenizer))
             with self._timed("counterfactual"):
-                train_causal(
-                    folder, run, how, lambda n: EditCorpus(self.course.examples(n)), tokenizer
-                )
-        return CausalLM.from_pretrained(str(folder), "float32")
+                if writes:
+                    train_seq2seq(packaged_folder(), folder, run, self.training.translator, corpus)
+                else:
+                    how = replace(self.training.counterfactual, vocabulary=len(tokenizer))
+                    train_causal(folder, run, how, corpus, tokenizer)
+        kind = Seq2SeqLM if writes else CausalLM
+        return kind.from_pretrained(str(folder), "float32")
 
     def scope_classifier(self) -> ScopeGate:
         """SERAC's cross-encoder."""

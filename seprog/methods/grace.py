@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seprog.generator.objective import Asked, objective_for
-from seprog.lm import CausalLM, EncoderModel, LanguageModel
-from seprog.methods.contract import LONGEST_ANSWER, Chosen, MemoryMethod, Request, missing
-from seprog.methods.weights import activations, answer_losses, changed, outputs
+from seprog.lm import EncoderModel, LanguageModel, Seq2SeqLM
+from seprog.methods.contract import ANY, LONGEST_ANSWER, Chosen, MemoryMethod, Request, missing
+from seprog.methods.weights import activations, changed, outputs
 from seprog.types import Example
 
 
@@ -54,8 +54,9 @@ class GraceConfig:
 class GRACE(MemoryMethod[Entry]):
     """The weights stay; what the codebook does not cover is answered as before.
 
-    The value stands in at the prompt's last token and at every token written after it; of an
-    encoder at its first token, from which the label is read.
+    The value stands in at the prompt's last token and at every token written after it; in a
+    decoder that looks at an encoder at all of its tokens; in an encoder alone at its first token,
+    from which a label is read.
 
     Args:
         lm: The base model.
@@ -64,7 +65,7 @@ class GRACE(MemoryMethod[Entry]):
 
     name: ClassVar[str] = "grace"
     source: ClassVar[str] = "Hartvigsen et al. 2023, Aging with GRACE"
-    kinds: ClassVar[tuple[type[LanguageModel], ...]] = (CausalLM, EncoderModel)
+    kinds: ClassVar[tuple[type[LanguageModel], ...]] = ANY
 
     def __init__(self, lm: LanguageModel, config: GraceConfig | None = None) -> None:
         super().__init__(lm)
@@ -104,18 +105,13 @@ class GRACE(MemoryMethod[Entry]):
     def _value(self, request: Request) -> Float[Tensor, " out"]:
         [before] = self._states([request.prompt], "output")
         value = before.detach().clone().requires_grad_(True)
-        first = len(self.lm.tokens.encode([request.prompt], True)[0]) - 1
         size = value.detach().norm().item() / len(value) ** 0.5
         optimizer = torch.optim.Adam([value], lr=self.config.lr * size)
-
-        def put(_: Tensor, out: Tensor) -> Tensor:
-            place = torch.arange(out.shape[1], device=out.device)
-            covered = place >= first if self._place else place == 0
-            return torch.where(covered[:, None], value, out)
-
+        wanted = [Example((), request.prompt, request.target)]
+        put = self._standing_in(value[None], wanted)
         for _ in range(self.config.steps):
             with changed(self._layer, put):
-                loss = answer_losses(self.lm, [request]).mean()
+                loss = objective_for(self.lm).ask(None, wanted).losses().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -160,20 +156,31 @@ class GRACE(MemoryMethod[Entry]):
             return self.lm.reply(prompts, max_new_tokens=LONGEST_ANSWER)
 
     def ask_with(self, examples: Sequence[Example], entries: Sequence[Entry]) -> Asked:
-        """With the entries' values in force, from the prompt's last token on."""
-        values = torch.stack([e.value for e in entries])[:, None]
-        asked = objective_for(self.lm)
-        answer = asked.ask(None, examples).real  # what each place but the last predicts
+        """With the entries' values in force."""
+        values = torch.stack([e.value for e in entries])
+        with changed(self._layer, self._standing_in(values, examples)):
+            return objective_for(self.lm).ask(None, examples)
+
+    def _standing_in(
+        self, values: Float[Tensor, "rows out"], examples: Sequence[Example]
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """What the layer gives for examples with their answers, a value standing in for each."""
+        with torch.no_grad():
+            answer = objective_for(self.lm).ask(None, examples).real
+
+        def covered(places: int) -> Bool[Tensor, "rows places"]:
+            if isinstance(self.lm, EncoderModel):
+                return torch.arange(places, device=answer.device)[None] == 0
+            if isinstance(self.lm, Seq2SeqLM):
+                return torch.ones(1, places, dtype=torch.bool, device=answer.device)
+            return torch.nn.functional.pad(answer, (0, 1), value=True)  # the last predicts nothing
 
         def put(_: Tensor, out: Tensor) -> Tensor:
-            place = torch.arange(out.shape[1], device=out.device)
-            covered = (place == 0)[None]
-            if self._place:
-                covered = torch.nn.functional.pad(answer, (0, 1), value=True)
-            return torch.where(covered[:, :, None], values.to(out.dtype), out)
+            return torch.where(
+                covered(out.shape[1])[:, :, None], values[:, None].to(out.dtype), out
+            )
 
-        with changed(self._layer, put):
-            return asked.ask(None, examples)
+        return put
 
     def statements(self, entry: Entry | None) -> tuple[str, ...]:
         """Those of the edits that the entry was made for."""

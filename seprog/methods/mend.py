@@ -19,18 +19,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from seprog.generator.objective import Batch, Continuation, divergence
-from seprog.lm import CausalLM
+from seprog.generator.objective import divergence, objective_for
+from seprog.lm import CausalLM, LanguageModel, Seq2SeqLM
 from seprog.methods.contract import Request
 from seprog.methods.weights import (
     Linear,
     WeightMethod,
+    answer_losses,
     blocks,
     changed,
-    collate,
     matrix,
     outputs,
-    target_loss,
     trainable,
 )
 from seprog.training.learner import Learner
@@ -151,7 +150,7 @@ class MendNet(nn.Module):
         return -self.log_rate[layer].exp() * wanted.T @ went_in
 
 
-def feed_forward(lm: CausalLM) -> list[Linear]:
+def feed_forward(lm: LanguageModel) -> list[Linear]:
     """The linear layers of every block's feed-forward part, in order."""
     found: list[Linear] = []
     for block, last in zip(blocks(lm), outputs(lm), strict=True):
@@ -161,7 +160,7 @@ def feed_forward(lm: CausalLM) -> list[Linear]:
 
 
 def pairs_of(
-    lm: CausalLM, layers: Sequence[Linear], batch: Batch
+    lm: LanguageModel, layers: Sequence[Linear], requests: Sequence[Request]
 ) -> list[Float[Tensor, "tokens width"]]:
     """Per layer and token, what goes in and the loss' gradient of what comes out, joined.
 
@@ -178,39 +177,34 @@ def pairs_of(
     handles = [m.register_forward_hook(hook(i)) for i, m in enumerate(layers)]
     try:
         with torch.enable_grad(), trainable([m.weight for m in layers]):
-            loss = target_loss(lm, batch).sum()
+            loss = answer_losses(lm, requests).sum()
             wanted = torch.autograd.grad(loss, [came[i][1] for i in range(len(layers))])
     finally:
         for handle in handles:
             handle.remove()
-    real = batch.mask.bool().flatten()  # some layers see their tokens in one row
-
-    def tokens(x: Tensor) -> Tensor:
-        return x.flatten(end_dim=-2)[real]
-
     found = []
     for i, gradient in enumerate(wanted):
-        own = tokens(gradient)
+        own = gradient.flatten(end_dim=-2)  # some layers see their tokens in one row
         bearing = own.ne(0).any(dim=1)
-        found.append(torch.cat([tokens(came[i][0])[bearing], own[bearing]], dim=1).float())
+        went_in = came[i][0].flatten(end_dim=-2)
+        found.append(torch.cat([went_in[bearing], own[bearing]], dim=1).float())
     return found
 
 
 def lesson_losses(
-    lm: CausalLM, layers: Sequence[Linear], net: MendNet, lesson: Lesson
+    lm: LanguageModel, layers: Sequence[Linear], net: MendNet, lesson: Lesson
 ) -> dict[str, Tensor]:
     """Loss on the edit's answer, and divergence where the answer must stay, once it is applied."""
-    form = Continuation(lm)
-    asked, away = form.collate([lesson.asked]), form.collate([lesson.away])
-    told = away.answer[:, 1:]
+    form = objective_for(lm)
     with torch.no_grad():
-        base = lm.forward(away.ids, away.mask)[:, :-1][told]
+        base = form.ask(None, [lesson.away])
     with ExitStack() as stack:
-        for i, pairs in enumerate(pairs_of(lm, layers, collate(lm, [lesson.request]))):
+        for i, pairs in enumerate(pairs_of(lm, layers, [lesson.request])):
             net.note(i, pairs)
             stack.enter_context(changed(layers[i], _adding(net(i, pairs))))
-        edited = lm.forward(away.ids, away.mask)[:, :-1][told]
-        return {"edit": target_loss(lm, asked).mean(), "keep": divergence(base, edited)}
+        away, asked = (form.ask(None, [e]) for e in (lesson.away, lesson.asked))
+        keep = divergence(base.logits[base.real], away.logits[away.real])
+        return {"edit": asked.losses().mean(), "keep": keep}
 
 
 def _adding(delta: Float[Tensor, "out in"]) -> Callable[[Tensor, Tensor], Tensor]:
@@ -224,7 +218,10 @@ def shapes_of(layers: Sequence[Linear]) -> list[tuple[int, int]]:
 
 
 def train_mend(
-    lm: CausalLM, lessons: Callable[[int], Iterator[Lesson]], folder: Path, config: MendTraining
+    lm: LanguageModel,
+    lessons: Callable[[int], Iterator[Lesson]],
+    folder: Path,
+    config: MendTraining,
 ) -> MendNet:
     """Train the network, or go on with a run that was stopped.
 
@@ -263,17 +260,17 @@ class MEND(WeightMethod):
         strength: Factor of every change.
     """
 
-    lm: CausalLM
     name: ClassVar[str] = "mend"
     source: ClassVar[str] = "Mitchell et al. 2021, Fast Model Editing at Scale"
+    kinds: ClassVar[tuple[type[LanguageModel], ...]] = (CausalLM, Seq2SeqLM)
 
-    def __init__(self, lm: CausalLM, net: MendNet, strength: float = 1.0) -> None:
+    def __init__(self, lm: LanguageModel, net: MendNet, strength: float = 1.0) -> None:
         super().__init__(lm)
         self.net, self.strength = net.requires_grad_(False), strength
         self._layers = feed_forward(lm)[-len(net.shapes) :]
 
     @classmethod
-    def load(cls, lm: CausalLM, folder: Path, strength: float = 1.0) -> MEND:
+    def load(cls, lm: LanguageModel, folder: Path, strength: float = 1.0) -> MEND:
         """With what ``train_mend`` left in a folder."""
         state = load_file(folder / "mend.safetensors")
         layers = feed_forward(lm)[-len(state["log_rate"]) :]
@@ -285,7 +282,7 @@ class MEND(WeightMethod):
         """Change the weights by each edit's own gradient, one after another."""
         self.keep(m.weight for m in self._layers)
         for request in requests:
-            found = pairs_of(self.lm, self._layers, collate(self.lm, [request]))
+            found = pairs_of(self.lm, self._layers, [request])
             for i, pairs in enumerate(found):
                 with torch.no_grad():
                     delta = self.strength * self.net(i, pairs)

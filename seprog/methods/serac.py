@@ -2,7 +2,7 @@
 
 The classifier is a cross-encoder of query and edit, as in the paper; it is our gate's scorer,
 trained on single edits and asked once, without chains. The counterfactual model reads the edit
-and the query, and has the base model's tokenizer.
+and the query.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import ClassVar
 
 from seprog.data.documents import Document
 from seprog.gate import ScopeGate, Shelf
-from seprog.lm import CausalLM, EncoderModel, LanguageModel
-from seprog.methods.contract import Request, missing
+from seprog.lm import LanguageModel
+from seprog.methods.contract import ANY, Request, missing
 from seprog.methods.reading import Reading
 from seprog.training.scopes import Scopes
 from seprog.types import Edit, Example
@@ -60,7 +60,7 @@ class SERAC(Reading[str]):
 
     name: ClassVar[str] = "serac"
     source: ClassVar[str] = "Mitchell et al. 2022, Memory-Based Model Editing at Scale"
-    kinds: ClassVar[tuple[type[LanguageModel], ...]] = (CausalLM, EncoderModel)
+    kinds: ClassVar[tuple[type[LanguageModel], ...]] = ANY
 
     def __init__(
         self,

@@ -167,8 +167,8 @@ def changed(module: nn.Module, change: Callable[[Tensor, Tensor], Tensor]) -> It
 @torch.no_grad()
 def activations(
     lm: LanguageModel, modules: Sequence[nn.Module], ids: Ids, mask: Ids, of: str
-) -> list[Float[Tensor, "batch time width"]]:
-    """What goes into or comes out of modules.
+) -> list[Float[Tensor, "batch places width"]]:
+    """What goes into or comes out of modules, of a decoder at its start token alone.
 
     Args:
         lm: The model, as it is now.

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from seprog.bench import seeds
+from seprog.bench import seeds, workshop
+from seprog.bench.contestants import CONTESTANTS
+from seprog.bench.course import TrialCourse
 from seprog.bench.seeds import TrialBench, evaluate
 from seprog.bench.trials import Task
+from seprog.bench.workshop import Training, Workshop
 from seprog.bench.zsre import ZsRE, ZsREBench
 from seprog.errors import InputError
+from seprog.methods import MendTraining
+from seprog.training.gate import GateTraining
 from seprog.training.seq2seq import Seq2SeqTraining
 from tests.data.questions import write
+
+ONE_STEP = Seq2SeqTraining(layers=2, steps=1, batch=2, threads=1, bf16=False)
 
 CONFIG = ZsREBench(
     test=6,
@@ -22,7 +30,7 @@ CONFIG = ZsREBench(
     far=3,
     sizes=(2, 0),
     few=4,
-    model=Seq2SeqTraining(layers=1, steps=3, batch=2, threads=1, bf16=False),
+    model=replace(ONE_STEP, steps=3),
 )
 
 
@@ -63,6 +71,33 @@ def test_every_method_is_measured(task: ZsRE, tmp_path: Path, one_step: TrialBen
     trained = weights.stat().st_mtime_ns
     assert evaluate(task, "zsre", tmp_path / "work", one_step)["results"] == result["results"]
     assert weights.stat().st_mtime_ns == trained
+
+
+@pytest.mark.parametrize("name", ["mend", "grace", "serac"])
+def test_peers_that_learn_from_the_task_edit_it(
+    name: str,
+    task: ZsRE,
+    tmp_path: Path,
+    encoder_folder: Path,
+    small_encoder: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workshop, "packaged_folder", lambda: encoder_folder)
+    course = TrialCourse("zsre", task, task.models(tmp_path / "work"))
+    training = Training(
+        mend=MendTraining(depth=1, rank=4, steps=1, batch=1),
+        gate=GateTraining(scenarios=1, edits=4, steps=1, groups=2, bf16=False),
+        translator=ONE_STEP,
+    )
+    shop, [series] = Workshop(course, tmp_path / "peers", training), course.series(6, 0)
+    asked = [q.text for q in series.questions]
+    method = CONTESTANTS[name].make(shop, CONTESTANTS[name].settings(2)[-1])
+    said, own = method.answer(asked), shop.lm.reply(asked, max_new_tokens=16)
+    assert said == own
+    method.apply(series.edits)
+    assert method.bytes_kept() > 0 and len(method.answer(asked)) == len(asked)
+    method.revert()
+    assert method.answer(asked) == own
 
 
 def test_a_folder_without_zsre_is_refused(tmp_path: Path, encoder_folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -38,7 +37,7 @@ from seprog.methods import (
     SeprogOracle,
     Verbatim,
 )
-from seprog.methods.weights import answer_losses, blocks, matrix, outputs, subject_end
+from seprog.methods.weights import blocks, matrix, outputs, subject_end
 from seprog.text_encoder import TextEncoder
 from seprog.types import Example
 
@@ -228,6 +227,7 @@ OTHERS: list[tuple[str, Callable[[], LanguageModel]]] = [
         for name in ("ft", "ft_l", "lora")
         for family in ("t5", "bart")
     ),
+    ("grace", partial(translator, "bart")),  # of random weights a value alone moves no T5 so far
 ]
 
 
@@ -242,20 +242,19 @@ def test_an_edit_of_another_kind_of_model_takes_and_is_reverted(
     if isinstance(lm, EncoderModel):
         target = next(label for label in lm.labels if label != said[0])
     method = MAKE[name](lm)
-    if name != "grace":
-        method.config = FineTuningConfig(lr=3e-2 if name == "lora" else 1e-2, steps=60)
+    lr = 3e-2 if name == "lora" else 1e-2
+    method.config = GraceConfig(steps=200) if name == "grace" else FineTuningConfig(lr, 60)
     if isinstance(method, FTL):
         method.bound = 10.0
     request = Request(prompts[0], target, "Ann", f"{prompts[0]} {target}.")
     before, logits = weights(lm), method.logits(prompts)
-    [loss] = answer_losses(lm, [request]).tolist()
+    wanted = [Example((), prompts[0], target)]
+    [(_, loss)] = method.forced(wanted)
     method.apply([request])
     if isinstance(lm, EncoderModel):
         assert method.answer(prompts[:1]) == [target]
-    else:
-        lora = method._lora if isinstance(method, LoRA) else None
-        with lora.active() if lora else nullcontext():
-            assert answer_losses(lm, [request]).item() < loss - 0.5
+    [(_, after)] = method.forced(wanted)
+    assert after < loss - 0.5
     assert not torch.equal(method.logits(prompts), logits)
     method.revert()
     assert all(torch.equal(a, b) for a, b in zip(before, weights(lm), strict=True))
@@ -265,7 +264,7 @@ def test_an_edit_of_another_kind_of_model_takes_and_is_reverted(
 def test_a_method_refuses_what_it_is_not_made_for() -> None:
     refused: list[tuple[type[EditMethod], LanguageModel]] = [
         (ROME, classifier()),
-        (GRACE, translator("t5")),
+        (MEMIT, translator("t5")),
     ]
     assert FT.fits(classifier()) and ROME.fits(translator("t5")) is False
     for method, lm in refused:
