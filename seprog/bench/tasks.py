@@ -59,6 +59,6 @@ def bench_of(
     return replace(
         config,
         methods=methods or config.methods,
-        generator=replace(config.generator, threads=threads),
+        generator=replace(config.generator, threads=threads, bf16=bf16),
         gate=replace(config.gate, threads=threads, bf16=bf16),
     )

@@ -61,6 +61,7 @@ def generator(
     ] = 8,
     seed: options.Seed = 0,
     threads: options.Threads = 1,
+    bf16: options.Bf16 = True,
 ) -> None:
     """Train a generator for a base model: edits to short prefixes."""
     if data is not None:
@@ -87,6 +88,7 @@ def generator(
         patience=patience,
         seed=seed,
         threads=threads,
+        bf16=bf16,
     )
     train_generator(lm, out, run_folder(out, run), config, data)
     wrote(out, f"--generator {out}")
