@@ -77,7 +77,7 @@ class Editor:
             gate: Folder of a scope gate. ``None`` takes the one that ships with seprog.
             namespace: Whose edits fire.
             dtype: Type of the weights; ``None`` is float32 on a CPU and as saved elsewhere.
-            device: Where the base model runs.
+            device: Where base model and gate run.
 
         Raises:
             ModelError: If the model cannot be loaded or has no place for a prefix.
@@ -101,7 +101,9 @@ class Editor:
         with ExitStack() as opened:
             opened.callback(store.close)
             lm = load_lm(source, dtype=wanted, device=device)
-            found = ScopeGate.from_pretrained(Path(gate) if gate else atlas.GATE, TextEncoder())
+            found = ScopeGate.from_pretrained(
+                Path(gate) if gate else atlas.GATE, TextEncoder(device=device)
+            )
             maker = load_generator(Path(generator) if generator else None, lm)
             opened.pop_all()
         return cls(lm, found, maker, store, namespace)

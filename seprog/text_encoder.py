@@ -61,12 +61,13 @@ class TextEncoder:
 
     Args:
         folder: A local model folder. ``None`` means the one of the ``encoder`` extra.
+        device: Where it runs.
 
     Raises:
         MissingExtra: If ``folder`` is ``None`` and the extra is not installed.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, device: str | torch.device = "cpu") -> None:
         folder = folder or packaged_folder()
         transformers_logging.disable_progress_bar()
         self.tokenizer = AutoTokenizer.from_pretrained(
@@ -75,12 +76,17 @@ class TextEncoder:
         self.model: PreTrainedModel = AutoModel.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
         )
-        self.model.eval().requires_grad_(False)
+        self.model.to(device).eval().requires_grad_(False)
 
     @cached_property
     def fingerprint(self) -> str:
         """Changes when the encoder's weights do."""
         return fingerprint(self.model)[:16]
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.model.device
 
     @property
     def width(self) -> int:
@@ -96,7 +102,7 @@ class TextEncoder:
             truncation=True,
             max_length=min(LONGEST, self.model.config.max_position_embeddings),
             return_tensors="pt",
-        )
+        ).to(self.device)
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str], batch: int = 64) -> Float[np.ndarray, "texts width"]:
@@ -111,7 +117,7 @@ class TextEncoder:
         """
         result = np.zeros((len(texts), self.width), np.float32)
         for part in batches([len(t) for t in texts], batch):
-            result[part] = self._pool([texts[i] for i in part]).numpy()
+            result[part] = self._pool([texts[i] for i in part]).cpu().numpy()
         return result
 
     def _pool(self, texts: Sequence[str]) -> Float[Tensor, "texts width"]:

@@ -37,6 +37,8 @@ torch.set_num_threads(1)
 settings.register_profile("seprog", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("seprog")
 
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+"""What training is tried on; a GPU only where there is one."""
 SPECIAL = ("<pad>", "<s>", "</s>")
 
 

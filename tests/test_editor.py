@@ -392,7 +392,7 @@ def model_folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def little_encoder(encoder_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The random sentence encoder in place of the packaged one."""
-    monkeypatch.setattr("seprog.editor.TextEncoder", lambda: TextEncoder(encoder_folder))
+    monkeypatch.setattr("seprog.editor.TextEncoder", lambda device: TextEncoder(encoder_folder))
 
 
 @pytest.mark.parametrize("kind", ["verbatim", "self_encoder"])

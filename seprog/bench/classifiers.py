@@ -51,7 +51,8 @@ def classifiers(
             note.write_text(json.dumps(right))
         accuracy[name] = float(json.loads(note.read_text()))
     base, reader = (
-        EncoderModel.from_pretrained(str(work / name), "float32") for name in ("base", "reader")
+        EncoderModel.from_pretrained(str(work / name), "float32", how.device)
+        for name in ("base", "reader")
     )
     return Models(base, reader, accuracy)
 

@@ -234,7 +234,7 @@ class CausalFactEditing(FactEditing):
 
     def load(self, folder: Path) -> CausalLM:
         """The base model."""
-        return CausalLM.from_pretrained(str(folder), "float32")
+        return CausalLM.from_pretrained(str(folder), "float32", self.model.device)
 
     def spelt(self) -> list[str]:
         """Texts that the tokenizer learns from."""

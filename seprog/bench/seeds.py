@@ -233,7 +233,7 @@ def _gate(task: Task, work: Path, how: GateTraining) -> ScopeGate:
             asked=[task.scopes(how.edits, rng) for _ in range(how.scenarios)],
             calibrate=lambda gate: _calibrate(gate, trial),
         )
-    return ScopeGate.from_pretrained(folder, TextEncoder())
+    return ScopeGate.from_pretrained(folder, TextEncoder(device=how.device))
 
 
 def _calibrate(gate: ScopeGate, trial: Trial) -> dict[str, float]:

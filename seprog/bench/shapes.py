@@ -48,12 +48,13 @@ ONE_STEP = Training(
 )
 
 
-def random_base(shape: str) -> CausalLM:
+def random_base(shape: str, device: str = "cpu") -> CausalLM:
     """A causal model of a shape, with random weights and Atlas' tokenizer.
 
     Args:
         shape: A type of model that transformers knows, in its default shape ("gpt2" has 124 million
             parameters), or a folder or Hub id of a configuration.
+        device: Where it runs.
 
     Raises:
         InputError: If there is no such configuration, or it is not that of a causal model.
@@ -62,7 +63,7 @@ def random_base(shape: str) -> CausalLM:
         known = "/" not in shape and not Path(shape).exists()
         config = AutoConfig.for_model(shape) if known else AutoConfig.from_pretrained(shape)
         torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(config).eval()
+        model = AutoModelForCausalLM.from_config(config).eval().to(device)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{shape!r} has no configuration of a causal model",
@@ -79,6 +80,7 @@ def measure(
     work: Path,
     out: Path | None = None,
     progress: bool = False,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """What edits and queries cost each method.
 
@@ -90,6 +92,7 @@ def measure(
         work: Folder for what methods need trained.
         out: Where the result goes, as JSON.
         progress: Whether to show progress bars.
+        device: Where it is measured.
 
     Returns:
         The result, as it is written to ``out``.
@@ -99,7 +102,7 @@ def measure(
     """
     known = [name for name, contestant in CONTESTANTS.items() if not contestant.bound]
     require_known(methods, known)
-    lm, chosen = random_base(shape), tuple(methods) or tuple(known)
+    lm, chosen = random_base(shape, device), tuple(methods) or tuple(known)
     course, folder = AtlasCourse(lm), work / shape.replace("/", "-")
     shop = Workshop(course, folder, ONE_STEP, lambda: _unrefined(lm))
     depth = len(blocks(lm))
@@ -130,7 +133,7 @@ def measure(
 def _unrefined(lm: CausalLM) -> Editor:
     """Our gate, and a generator that does not refine what it makes."""
     generator = SelfEncoder(lm, SelfEncoderConfig(refine=0))
-    return Editor(lm, ScopeGate.from_pretrained(GATE, TextEncoder()), generator)
+    return Editor(lm, ScopeGate.from_pretrained(GATE, TextEncoder(device=lm.device)), generator)
 
 
 def _refined(lm: CausalLM) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +16,27 @@ from seprog.bench.seeds import TrialBench
 from seprog.bench.trials import Task
 from seprog.bench.zsre import ZsRE, ZsREBench
 from seprog.training.classifier import ClassifierTraining
+from seprog.training.compute import Compute
 
 
-def _leapofthought(data: Path, threads: int, bf16: bool) -> Task:
-    return LeapOfThought(data, how=ClassifierTraining(threads=threads, bf16=bf16))
+def _leapofthought(data: Path, on: Compute) -> Task:
+    return LeapOfThought(data, how=ClassifierTraining(**asdict(on)))
 
 
-def _fever(data: Path, threads: int, bf16: bool) -> Task:
-    return FactChecking(data, how=ClassifierTraining(threads=threads, bf16=bf16))
+def _fever(data: Path, on: Compute) -> Task:
+    return FactChecking(data, how=ClassifierTraining(**asdict(on)))
 
 
-def _taught(task: Callable[[Path, Any], Task], config: Any) -> Callable[[Path, int, bool], Task]:
+def _taught(task: Callable[[Path, Any], Task], config: Any) -> Callable[[Path, Compute], Task]:
     """A task whose base model is taught as its configuration says."""
 
-    def make(data: Path, threads: int, bf16: bool) -> Task:
-        how = replace(config.model, threads=threads, bf16=bf16)
-        return task(data, replace(config, model=how))
+    def make(data: Path, on: Compute) -> Task:
+        return task(data, replace(config, model=replace(config.model, **asdict(on))))
 
     return make
 
 
-TASKS: dict[str, Callable[[Path, int, bool], Task]] = {
+TASKS: dict[str, Callable[[Path, Compute], Task]] = {
     "leapofthought": _leapofthought,
     "fever": _fever,
     "counterfact": _taught(CounterFact, CounterFactBench()),
@@ -44,21 +44,20 @@ TASKS: dict[str, Callable[[Path, int, bool], Task]] = {
     "mquake": _taught(MQuAKE, MQuAKEBench()),
     "zsre": _taught(ZsRE, ZsREBench()),
 }
-"""Given a folder with the data, CPU threads and whether to multiply in bfloat16, a task."""
+"""Given a folder with the data, and what to compute on, a task."""
 
 
 def bench_of(
     seeds: tuple[int, ...],
     methods: tuple[str, ...],
     edits: tuple[int, ...],
-    threads: int,
-    bf16: bool,
+    on: Compute,
 ) -> TrialBench:
-    """Trials of some methods (none named: all) with so many CPU threads."""
+    """Trials of some methods (none named: all)."""
     config = TrialBench(seeds=seeds, edits=edits)
     return replace(
         config,
         methods=methods or config.methods,
-        generator=replace(config.generator, threads=threads, bf16=bf16),
-        gate=replace(config.gate, threads=threads, bf16=bf16),
+        generator=replace(config.generator, **asdict(on)),
+        gate=replace(config.gate, **asdict(on)),
     )

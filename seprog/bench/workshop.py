@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from seprog.bench.course import Course
 from seprog.editor import Editor
@@ -26,9 +26,12 @@ from seprog.methods import (
 )
 from seprog.text_encoder import TextEncoder, packaged_folder
 from seprog.training.causal import CausalTraining, train_causal
+from seprog.training.compute import Compute
 from seprog.training.gate import GateTraining, train_gate
 from seprog.training.generator import with_base_answers
 from seprog.training.seq2seq import Seq2SeqTraining, train_seq2seq
+
+Config = TypeVar("Config", bound=Compute)
 
 
 @dataclass(frozen=True)
@@ -95,13 +98,17 @@ class Workshop:
     @cached_property
     def encoder(self) -> TextEncoder:
         """The frozen sentence encoder."""
-        return TextEncoder()
+        return TextEncoder(device=self.lm.device)
 
     @property
     def causal(self) -> CausalLM:
         """The base model, for what is made for causal ones."""
         assert isinstance(self.lm, CausalLM)
         return self.lm
+
+    def _here(self, how: Config) -> Config:
+        """A training, on the base model's device."""
+        return replace(how, device=str(self.lm.device))
 
     def seconds(self, parts: Sequence[str]) -> float | None:
         """How long parts took to be trained, in all; ``None`` if one came with the data set."""
@@ -153,18 +160,20 @@ class Workshop:
             tokenizer: Any = self.lm.tokenizer
             with self._timed("counterfactual"):
                 if writes:
-                    train_seq2seq(packaged_folder(), folder, run, self.training.translator, corpus)
+                    how = self._here(self.training.translator)
+                    train_seq2seq(packaged_folder(), folder, run, how, corpus)
                 else:
-                    how = replace(self.training.counterfactual, vocabulary=len(tokenizer))
-                    train_causal(folder, run, how, corpus, tokenizer)
+                    small = self._here(self.training.counterfactual)
+                    small = replace(small, vocabulary=len(tokenizer))
+                    train_causal(folder, run, small, corpus, tokenizer)
         kind = Seq2SeqLM if writes else CausalLM
-        return kind.from_pretrained(str(folder), "float32")
+        return kind.from_pretrained(str(folder), "float32", self.lm.device)
 
     def scope_classifier(self) -> ScopeGate:
         """SERAC's cross-encoder."""
         folder = self.work / "scope"
         if not (folder / "gate.json").exists():
-            how = self.training.gate
+            how = self._here(self.training.gate)
             asked = [single_stages(scopes) for scopes in self.course.scopes(how)]
             with self._timed("scope"):
                 train_gate(folder, self.work / "scope.run", how, None, asked, lambda gate: {})

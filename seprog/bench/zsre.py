@@ -123,7 +123,7 @@ class ZsRE(FactEditing):
 
     def load(self, folder: Path) -> Seq2SeqLM:
         """The base model."""
-        return Seq2SeqLM.from_pretrained(str(folder), "float32")
+        return Seq2SeqLM.from_pretrained(str(folder), "float32", self.config.model.device)
 
     def exam(self) -> dict[str, list[tuple[str, str]]]:
         """The test questions, in the wording that was taught and in others, and unrelated ones."""

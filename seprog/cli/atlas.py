@@ -55,6 +55,7 @@ def build(
     ] = None,
     share: options.Share = 1.0,
     seed: options.Seed = 0,
+    device: options.Device = "cpu",
     threads: options.Threads = 2,
     bf16: options.Bf16 = True,
     compile: Annotated[
@@ -65,6 +66,7 @@ def build(
     from seprog.atlas.build import AtlasConfig
     from seprog.atlas.build import build as train
 
+    common.check_device(device)
     config = AtlasConfig(
         vocabulary=vocabulary,
         width=width,
@@ -79,6 +81,7 @@ def build(
         others=others,
         share=share,
         seed=seed,
+        device=device,
         threads=threads,
         bf16=bf16,
         compile=compile,
@@ -100,6 +103,7 @@ def exam(
         typer.Option(metavar="FILE", help="Write the result here; - prints it, without a table."),
     ] = None,
     model: options.OnlyModel = None,
+    device: options.Device = "cpu",
 ) -> None:
     """Ask the base model, without any edit, what it knows and how well it reads."""
     import json as encoder
@@ -110,7 +114,9 @@ def exam(
     from seprog.bench.exam import examine_model
     from seprog.lm import load_lm
 
-    result = examine_model(load_lm(model or str(MODEL), dtype="float32"), limit, seed, split)
+    common.check_device(device)
+    lm = load_lm(model or str(MODEL), dtype="float32", device=device)
+    result = examine_model(lm, limit, seed, split)
     if json == common.STDIN:
         print_json(result)
         return

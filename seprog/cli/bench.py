@@ -43,6 +43,7 @@ def run(
     methods: Methods = None,
     edits: Edits = None,
     work: Work = Path("work"),
+    device: options.Device = "cpu",
     threads: options.Threads = 1,
     bf16: options.Bf16 = True,
 ) -> None:
@@ -58,7 +59,8 @@ def run(
 
     todo = cells(found, together, ALONE)
     show = sys.stderr.isatty()
-    failed = run_suite(todo, out, Lab(work, data, threads, bf16, show).measure, show)
+    lab = Lab(work, data, common.compute(device, threads, bf16), show)
+    failed = run_suite(todo, out, lab.measure, show)
     console().print(
         f"{len(todo) - len(failed)} of {len(todo)} cells measured. "
         f"Show them with: seprog bench report {out}",
@@ -115,17 +117,16 @@ def cost(
     edits: Annotated[int, typer.Option(min=1, metavar="N", help="Edits in the memory.")] = 1000,
     methods: Methods = None,
     work: Work = Path("work"),
+    device: options.Device = "cpu",
     threads: options.Threads = 1,
     json: Json = None,
 ) -> None:
     """Measure what editing costs on random weights of a real shape."""
-    import torch
-
     from seprog.bench.shapes import measure, table
 
-    torch.set_num_threads(threads)
+    common.compute(device, threads).begin()
     show = sys.stderr.isatty()
-    result = measure(shape, edits, methods or (), work, common.file_of(json), show)
+    result = measure(shape, edits, methods or (), work, common.file_of(json), show, device)
     print_result(result, table, json)
 
 

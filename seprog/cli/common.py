@@ -17,6 +17,7 @@ from seprog.errors import InputError, MemoryFileError
 if TYPE_CHECKING:
     from seprog.editor import Editor
     from seprog.memory import Memory
+    from seprog.training.compute import Compute
     from seprog.types import Edit
 
 DEFAULT_MEMORY = Path("seprog.db")
@@ -90,6 +91,18 @@ def open_editor(
 def comparing_editor(memory: str, model: str) -> Editor:
     """An editor that tells which edits answer the same question; ``atlas`` is what ships."""
     return open_editor(memory, None if model == "atlas" else model, None, None)
+
+
+def compute(device: str, threads: int, bf16: bool = True) -> Compute:
+    """What options say to compute on.
+
+    Raises:
+        InputError: If the device is not there.
+    """
+    from seprog.training.compute import Compute
+
+    check_device(device)
+    return Compute(device=device, threads=threads, bf16=bf16)
 
 
 def check_device(device: str) -> None:

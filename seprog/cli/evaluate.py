@@ -89,6 +89,7 @@ def peers(
     methods: Methods = None,
     work: Work = Path("peers"),
     seed: Annotated[int, typer.Option(metavar="N", help="Of edits and probes.")] = 0,
+    device: options.Device = "cpu",
     threads: options.Threads = 1,
     bf16: options.Bf16 = True,
     json: Json = None,
@@ -101,8 +102,6 @@ def peers(
     our gate is measured beside them if it is named (--method seprog --method memit).
     """
     sizes = _sizes(edits) if edits else []
-    import torch
-
     from seprog.bench.contestants import CONTESTANTS, PEERS
     from seprog.bench.evaluation import evaluate
     from seprog.bench.lab import workshop_on
@@ -110,8 +109,9 @@ def peers(
     from seprog.methods.contract import require_known
 
     require_known(methods or (), CONTESTANTS)  # before a base model is taught
-    torch.set_num_threads(threads)
-    shop = workshop_on(dataset, data, work / dataset, threads, bf16, seed)
+    on = common.compute(device, threads, bf16)
+    on.begin()
+    shop = workshop_on(dataset, data, work / dataset, on, seed)
     names = methods or [name for name in PEERS if CONTESTANTS[name].method.fits(shop.lm)]
     out, show = common.file_of(json), sys.stderr.isatty()
     result = evaluate(shop, sizes, names, seed, out, answers, show)

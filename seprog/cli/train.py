@@ -87,6 +87,7 @@ def generator(
         check_every=check_every,
         patience=patience,
         seed=seed,
+        device=device,
         threads=threads,
         bf16=bf16,
     )
@@ -117,12 +118,14 @@ def gate(
     share: options.Share = 0.5,
     others: options.Others = 0.0,
     seed: options.Seed = 0,
+    device: options.Device = "cpu",
     threads: options.Threads = 1,
     bf16: options.Bf16 = True,
 ) -> None:
     """Train a scope gate: which edits bear on a query. It serves any base model."""
     with common.waiting("Loading the encoder"):
         from seprog.training.gate import GateTraining, train_gate
+    common.check_device(device)
     config = GateTraining(
         scenarios=scenarios,
         edits=edits,
@@ -134,6 +137,7 @@ def gate(
         share=share,
         others=others,
         seed=seed,
+        device=device,
         threads=threads,
         bf16=bf16,
     )
@@ -156,6 +160,7 @@ def classifier(
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Texts per step.")] = 32,
     lr: options.Rate = 1e-4,
     seed: options.Seed = 0,
+    device: options.Device = "cpu",
     threads: options.Threads = 1,
     bf16: options.Bf16 = True,
 ) -> None:
@@ -166,8 +171,9 @@ def classifier(
         from seprog.training.classifier import ClassifierTraining, read_labelled, train_classifier
 
     train, held_out = read_labelled(data)
+    common.check_device(device)
     config = ClassifierTraining(
-        steps=steps, batch=batch, lr=lr, seed=seed, threads=threads, bf16=bf16
+        steps=steps, batch=batch, lr=lr, seed=seed, device=device, threads=threads, bf16=bf16
     )
     run = run_folder(out, run)
     right = train_classifier(base or packaged_folder(), train, held_out, out, run, config)

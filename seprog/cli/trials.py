@@ -115,6 +115,7 @@ def add_command(app: typer.Typer, name: str, data_set: DataSet) -> None:
         methods: Methods = None,
         edits: Edits = None,
         seeds: Seeds = data_set.seeds,
+        device: options.Device = "cpu",
         threads: options.Threads = 1,
         bf16: options.Bf16 = True,
         json: Json = None,
@@ -125,10 +126,9 @@ def add_command(app: typer.Typer, name: str, data_set: DataSet) -> None:
             from seprog.bench.tasks import TASKS, bench_of
             from seprog.data.folders import folder_of
 
-            task = TASKS[name](folder_of(data), threads, bf16)
-        config = bench_of(
-            tuple(range(seeds)), tuple(methods or ()), tuple(edits or ()), threads, bf16
-        )
+            on = common.compute(device, threads, bf16)
+            task = TASKS[name](folder_of(data), on)
+        config = bench_of(tuple(range(seeds)), tuple(methods or ()), tuple(edits or ()), on)
         out = common.file_of(json)
         show = sys.stderr.isatty()
         result = evaluate(task, name, work / name, config, out, answers, show)

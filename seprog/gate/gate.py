@@ -84,7 +84,7 @@ class ScopeGate(nn.Module):
         self._encoder = [encoder]
         self.retriever = Retriever(encoder)
         self.scorer = PairScorer(encoder, self.config.rank)
-        self.requires_grad_(False)
+        self.to(encoder.device).requires_grad_(False)
 
     @property
     def encoder(self) -> TextEncoder:
@@ -96,7 +96,7 @@ class ScopeGate(nn.Module):
         """Changes when the encoder's or the gate's weights do."""
         digest = sha256(self.encoder.fingerprint.encode())
         for tensor in self.state_dict().values():
-            digest.update(tensor.numpy().tobytes())
+            digest.update(tensor.cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def keys(self, edits: Sequence[Edit]) -> np.ndarray:

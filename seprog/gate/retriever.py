@@ -46,9 +46,13 @@ class Retriever(nn.Module):
     @torch.no_grad()
     def query_keys(self, texts: Sequence[str]) -> Float[np.ndarray, "n width"]:
         """Keys to search with."""
-        return self.project_queries(torch.from_numpy(self._encoder[0].encode(texts))).numpy()
+        return self.project_queries(self._encoded(texts)).cpu().numpy()
 
     @torch.no_grad()
     def edit_keys(self, statements: Sequence[str]) -> Float[np.ndarray, "n width"]:
         """Keys to be found by."""
-        return self.project_edits(torch.from_numpy(self._encoder[0].encode(statements))).numpy()
+        return self.project_edits(self._encoded(statements)).cpu().numpy()
+
+    def _encoded(self, texts: Sequence[str]) -> Float[Tensor, "n width"]:
+        encoder = self._encoder[0]
+        return torch.from_numpy(encoder.encode(texts)).to(encoder.device)

@@ -62,7 +62,8 @@ class PairScorer(nn.Module):
         encoder = self._encoder[0]
         tokens = encoder.tokens(queries, edits)
         words = encoder.model.get_input_embeddings()(tokens.pop("input_ids"))
-        words = words + shared_words(tokens)[:, :, None] * self.shared  # (pairs, length, width)
+        marks = shared_words(tokens).to(words.device)[:, :, None]
+        words = words + marks * self.shared  # (pairs, length, width)
         with self.lora.active():
             states = encoder.model(inputs_embeds=words, **tokens).last_hidden_state
         weights = tokens["attention_mask"][:, :, None].to(states.dtype)
@@ -78,7 +79,7 @@ class PairScorer(nn.Module):
         speed; those that are not clear then are read again in float32, so that what is decided
         does not depend on the machine, nor on what else is in the batch.
         """
-        if not QUICK:
+        if not QUICK or self._encoder[0].device.type != "cpu":
             return self._read(queries, edits, batch)
         with torch.autocast("cpu", torch.bfloat16):
             found = self._read(queries, edits, batch)
@@ -96,5 +97,5 @@ class PairScorer(nn.Module):
         sizes = [len(q) + len(e) for q, e in zip(queries, edits, strict=True)]
         for part in batches(sizes, batch):
             logits = self([queries[i] for i in part], [edits[i] for i in part])
-            result[part] = torch.sigmoid(logits.float())
+            result[part] = torch.sigmoid(logits.float()).cpu()
         return result

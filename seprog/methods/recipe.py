@@ -222,8 +222,8 @@ class RECIPE(MemoryMethod[int]):
         """Per prompt, the edit that applies."""
         if not self._requests:
             return [None] * len(prompts)
-        queries = torch.from_numpy(self.encoder.encode(prompts))
-        near = self.net.nearness(queries, torch.from_numpy(self._vectors))
+        queries = torch.from_numpy(self.encoder.encode(prompts)).to(self.lm.device)
+        near = self.net.nearness(queries, torch.from_numpy(self._vectors).to(self.lm.device))
         best, place = near[:, :-1].max(dim=1)
         fits = best > near[:, -1] + self.margin
         return [p if f else None for p, f in zip(place.tolist(), fits.tolist(), strict=True)]
@@ -244,8 +244,7 @@ class RECIPE(MemoryMethod[int]):
     def ask_with(self, examples: Sequence[Example], entries: Sequence[int]) -> Asked:
         """Behind the soft tokens of the edits."""
         batch = Continuation(self.lm).collate(examples)
-        soft = self.net.prompts(torch.from_numpy(self._vectors[list(entries)]))
-        whole, mask = embedded(self.lm, soft, batch.ids, batch.mask)
+        whole, mask = embedded(self.lm, self._soft(entries), batch.ids, batch.mask)
         return Asked(
             self.lm.forward(None, mask, inputs_embeds=whole)[:, self.net.tokens : -1],
             batch.ids[:, 1:],
@@ -255,9 +254,12 @@ class RECIPE(MemoryMethod[int]):
         )
 
     def _read(self, prompts: Sequence[str], entries: Sequence[int]) -> tuple[Tensor, Tensor]:
-        vectors = torch.from_numpy(self._vectors[list(entries)])
         ids, mask = self.lm.tokens.pad(self.lm.tokens.encode(prompts, True), self.lm.device)
-        return embedded(self.lm, self.net.prompts(vectors), ids, mask)
+        return embedded(self.lm, self._soft(entries), ids, mask)
+
+    def _soft(self, entries: Sequence[int]) -> Float[Tensor, "rows tokens width"]:
+        vectors = torch.from_numpy(self._vectors[list(entries)])
+        return self.net.prompts(vectors.to(self.lm.device))
 
     def statements(self, entry: int | None) -> tuple[str, ...]:
         """That of the edit that applies."""

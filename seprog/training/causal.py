@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from seprog.data.documents import Document
 from seprog.errors import InputError
+from seprog.training.compute import Compute
 from seprog.training.learner import Learner, under
 from seprog.training.muon import Muon
 from seprog.training.packing import Rows, pack, prefetch
@@ -37,7 +38,7 @@ COMPILERS = ("c++", "g++", "clang++")
 
 
 @dataclass(frozen=True)
-class CausalTraining:
+class CausalTraining(Compute):
     """How a causal model is trained.
 
     Args:
@@ -53,8 +54,6 @@ class CausalTraining:
         share: How far to go from the model that it starts from, if any, to where training leads
             (0, exclusive, to 1).
         seed: Of data and initial weights.
-        threads: CPU threads.
-        bf16: Multiply matrices in bfloat16; quicker only where the CPU has instructions for it.
         compile: Compile the layers where a C++ compiler is found; half as quick again.
     """
 
@@ -70,7 +69,6 @@ class CausalTraining:
     share: float = 1.0
     seed: int = 0
     threads: int = 2
-    bf16: bool = True
     compile: bool = True
 
     def ends(self) -> list[int]:
@@ -111,7 +109,7 @@ class FactMeter:
     def update(self, facts: Tensor, losses: Tensor) -> None:
         """Move each fact's running loss halfway to the mean over its answer's tokens."""
         known = facts >= 0
-        facts, losses = facts[known], losses[known].float()
+        facts, losses = facts[known].cpu(), losses[known].float().cpu()
         total = torch.zeros_like(self.loss).index_add_(0, facts, losses)
         count = torch.zeros_like(self.loss).index_add_(0, facts, torch.ones_like(losses))
         seen = count > 0
@@ -187,7 +185,7 @@ class Mean:
         """Take in the weights that the model has now."""
         self.count += 1
         for name, value in model.state_dict().items():
-            now = value.float()
+            now = value.float().cpu()
             mean = self.weights.setdefault(name, now.clone())
             mean += (now - mean) / self.count
 
@@ -207,7 +205,9 @@ def optimizers(
 
 def token_losses(model: LlamaForCausalLM, rows: Rows) -> tuple[Tensor, Tensor]:
     """Cross-entropy of the tokens to learn, and the closed-book fact each belongs to."""
-    mask = torch.zeros(rows.mask().shape).masked_fill(~rows.mask(), torch.finfo(torch.float32).min)
+    seen = rows.mask()
+    mask = torch.zeros(seen.shape, device=seen.device)
+    mask = mask.masked_fill(~seen, torch.finfo(torch.float32).min)
     hidden = model.model(
         input_ids=rows.ids, position_ids=rows.positions, attention_mask=mask, use_cache=False
     ).last_hidden_state
@@ -241,10 +241,11 @@ def train_causal(
     Raises:
         InputError: If the model under ``start_from`` does not fit, or the run is of another size.
     """
-    torch.set_num_threads(config.threads)
+    config.begin()
     run = Run(run_folder, "model", config.steps)
     end = int(tokenizer.eos_token_id)
-    model = new_model(config, end)
+    model: Any = new_model(config, end)
+    model.to(config.device)
     learner = Learner(model, run.checkpoint, **optimizers(model, config.lr, config.bf16))
     resumed = learner.resume({k: getattr(config, k) for k in ("vocabulary", "width", "layers")})
     if start_from is not None and resumed.step == 0:
@@ -268,8 +269,8 @@ def train_causal(
     batches = prefetch(pack(iter(corpus), tokenizer, config.rows, config.length))
     reading: list[float] = []
     for step in run.each_step(resumed.step, save):
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-            losses, facts = token_losses(model, next(batches))
+        with config.autocast():
+            losses, facts = token_losses(model, next(batches).to(config.device))
         lr = config.rate(step)
         learner.step(losses.mean(), lr)
         if step + 1 in config.ends():

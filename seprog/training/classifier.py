@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -13,6 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from seprog.batching import batches
 from seprog.data.rows import read_rows
 from seprog.errors import InputError
+from seprog.training.compute import Compute
 from seprog.training.learner import Learner
 from seprog.training.run import Run, trapezoid
 
@@ -26,7 +28,7 @@ def label(answer: bool) -> str:
 
 
 @dataclass(frozen=True)
-class ClassifierTraining:
+class ClassifierTraining(Compute):
     """How a classifier is fine-tuned.
 
     Args:
@@ -34,16 +36,12 @@ class ClassifierTraining:
         batch: Texts per step.
         lr: Peak learning rate.
         seed: Of the order and of the new head's weights.
-        threads: CPU threads.
-        bf16: Multiply matrices in bfloat16; quicker only where the CPU has instructions for it.
     """
 
     steps: int = 3000
     batch: int = 32
     lr: float = 1e-4
     seed: int = 0
-    threads: int = 1
-    bf16: bool = True
 
 
 def read_labelled(path: Path) -> tuple[list[Labelled], list[Labelled]]:
@@ -90,7 +88,7 @@ def train_classifier(
     Raises:
         InputError: If there are fewer than two labels.
     """
-    torch.set_num_threads(config.threads)
+    config.begin()
     torch.manual_seed(config.seed)
     labels = sorted({label for _, label in train})
     if len(labels) < 2:
@@ -106,7 +104,8 @@ def train_classifier(
         dtype=torch.float32,
         use_safetensors=True,
         local_files_only=True,
-    ).train()
+    )
+    model.to(config.device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.01)
     run = Run(run_folder, "classifier", config.steps)
     learner = Learner(model, run.checkpoint, adamw=optimizer)
@@ -119,9 +118,9 @@ def train_classifier(
     for step in run.each_step(start, save):
         texts, wanted = zip(*next(draws), strict=True)
         tokens = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
-        targets = torch.tensor([labels.index(label) for label in wanted])
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-            logits = model(**tokens).logits
+        targets = torch.tensor([labels.index(label) for label in wanted], device=config.device)
+        with config.autocast():
+            logits = model(**tokens.to(config.device)).logits
         loss = torch.nn.functional.cross_entropy(logits.float(), targets)
         learner.step(loss, config.lr * trapezoid(step, config.steps, 100, 0.8))
         if step % 20 == 0:
@@ -147,14 +146,12 @@ def _draws(
 
 
 @torch.no_grad()
-def accuracy(
-    model: torch.nn.Module, tokenizer: object, labels: Sequence[str], rows: Sequence[Labelled]
-) -> float:
+def accuracy(model: Any, tokenizer: Any, labels: Sequence[str], rows: Sequence[Labelled]) -> float:
     """Share of texts that get their label (0 to 1); 0 without any."""
     right = 0
     for part in batches([len(text) for text, _ in rows], 64):
         texts = [rows[i][0] for i in part]
-        tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")  # type: ignore[operator]
-        best = model(**tokens).logits.argmax(-1).tolist()
+        tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+        best = model(**tokens.to(model.device)).logits.argmax(-1).tolist()
         right += sum(labels[b] == rows[i][1] for b, i in zip(best, part, strict=True))
     return right / max(1, len(rows))

@@ -25,6 +25,7 @@ from seprog.gate import (
 )
 from seprog.text_encoder import TextEncoder
 from seprog.training.calibration import RATE, calibrate_on_scenarios
+from seprog.training.compute import Compute
 from seprog.training.examples import NOISE
 from seprog.training.learner import Learner
 from seprog.training.run import Run, trapezoid
@@ -33,7 +34,7 @@ from seprog.types import Edit
 
 
 @dataclass(frozen=True)
-class GateTraining:
+class GateTraining(Compute):
     """How the gate is trained.
 
     Args:
@@ -48,8 +49,6 @@ class GateTraining:
             exclusive, to 1).
         others: Share of Atlas' memories in more writers' phrasings (0 to 1).
         seed: Of data and initial weights.
-        threads: CPU threads.
-        bf16: Multiply matrices in bfloat16; quicker only where the CPU has instructions for it.
     """
 
     scenarios: int = 3
@@ -62,8 +61,6 @@ class GateTraining:
     share: float = 0.5
     others: float = 0.0
     seed: int = 0
-    threads: int = 1
-    bf16: bool = True
 
 
 @dataclass(frozen=True)
@@ -112,14 +109,16 @@ def train_retriever(
     retriever = gate.retriever.requires_grad_(True)
     optimizer = torch.optim.AdamW(retriever.parameters(), lr=3e-4, weight_decay=0.0)
     rng = np.random.default_rng(seed)
-    x, y, who = torch.from_numpy(queries), torch.from_numpy(edits), torch.tensor(owner)
-    loss = torch.zeros(())
+    device = gate.encoder.device
+    x, y = (torch.from_numpy(vectors).to(device) for vectors in (queries, edits))
+    who, loss = torch.tensor(owner, device=device), torch.zeros(())
     for _ in range(400):
-        rows = torch.from_numpy(rng.choice(len(x), min(512, len(x)), replace=False))
+        rows = torch.from_numpy(rng.choice(len(x), min(512, len(x)), replace=False)).to(device)
         cosines = retriever.project_queries(x[rows]) @ retriever.project_edits(y[rows]).T
-        twins = (who[rows][:, None] == who[rows][None]) & ~torch.eye(len(rows), dtype=torch.bool)
+        twins = who[rows][:, None] == who[rows][None]
+        twins.fill_diagonal_(False)
         logits = (cosines / 0.05).masked_fill(twins, -1e4)
-        loss = torch.nn.functional.cross_entropy(logits, torch.arange(len(rows)))
+        loss = torch.nn.functional.cross_entropy(logits, torch.arange(len(rows), device=device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -213,8 +212,8 @@ def scorer_loss(gate: ScopeGate, groups: Sequence[Group]) -> Tensor:
     """Binary cross-entropy of both logits; *same question* counts a quarter."""
     texts = [g.text for g in groups for _ in g.edits]
     logits = gate.scorer(texts, [e for g in groups for e in g.edits])
-    scope = torch.tensor([s for g in groups for s in g.scope], dtype=torch.float32)
-    same = torch.tensor([s for g in groups for s in g.same], dtype=torch.float32)
+    scope = logits.new_tensor([s for g in groups for s in g.scope])
+    same = logits.new_tensor([s for g in groups for s in g.same])
     entropy = torch.nn.functional.binary_cross_entropy_with_logits
     return entropy(logits[:, 0], scope) + 0.25 * entropy(logits[:, 1], same)
 
@@ -245,12 +244,12 @@ def train_gate(
     Raises:
         InputError: If ``start_from`` holds no gate.
     """
-    torch.set_num_threads(config.threads)
+    config.begin()
     torch.manual_seed(config.seed)
     if start_from is None:
-        gate = ScopeGate(TextEncoder(), GateConfig())
+        gate = ScopeGate(TextEncoder(device=config.device), GateConfig())
     else:
-        gate = ScopeGate.from_pretrained(start_from, TextEncoder())
+        gate = ScopeGate.from_pretrained(start_from, TextEncoder(device=config.device))
     origin = {name: weights.clone() for name, weights in gate.scorer.state_dict().items()}
     run = Run(run_folder, "gate", config.steps)
     rng = random.Random(config.seed)
@@ -262,7 +261,7 @@ def train_gate(
         run.report(0, retriever_loss=last)
     with run.phase("looking for edits that are alike"):
         mined, found = mine(gate, asked, config, rng)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+        with config.autocast():
             groups = mined if start_from is None else unsure(gate, mined, rng)
     run.report(0, found=found, groups=len(groups), mined=len(mined))
     scorer = gate.scorer.requires_grad_(True)
@@ -276,7 +275,7 @@ def train_gate(
     running = 0.5
     for step in run.each_step(start, save):
         first = step * config.groups % max(1, len(groups) - config.groups)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+        with config.autocast():
             loss = scorer_loss(gate, groups[first : first + config.groups])
         learner.step(loss, config.lr * trapezoid(step, config.steps, 50, 0.5))
         running += 0.02 * (loss.item() - running)

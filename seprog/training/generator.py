@@ -16,6 +16,7 @@ from seprog.atlas.world import load_world
 from seprog.generator import SelfEncoder, SelfEncoderConfig
 from seprog.generator.objective import Objective, join_prefixes, objective_for
 from seprog.lm import LanguageModel
+from seprog.training.compute import Compute
 from seprog.training.examples import atlas_examples, file_examples
 from seprog.training.learner import Learner
 from seprog.training.run import Run, trapezoid
@@ -26,7 +27,7 @@ SHARES = (1.0, 0.75, 0.5, 0.25)
 
 
 @dataclass(frozen=True)
-class GeneratorTraining:
+class GeneratorTraining(Compute):
     """How a generator is trained.
 
     Args:
@@ -42,8 +43,6 @@ class GeneratorTraining:
         check_every: Steps between checks on held-out subjects.
         patience: Checks without a better one before training stops.
         seed: Of data and initial weights.
-        threads: CPU threads.
-        bf16: Multiply matrices in bfloat16; quicker only where the CPU has instructions for it.
     """
 
     summary: int = 0
@@ -58,8 +57,6 @@ class GeneratorTraining:
     check_every: int = 50
     patience: int = 8
     seed: int = 0
-    threads: int = 1
-    bf16: bool = True
 
 
 Data = Callable[[int], tuple[Iterator[Example], list[Example]]]
@@ -143,7 +140,7 @@ def train_generator(
     Raises:
         InputError: If generators can't be trained for such a base model, or the file is wrong.
     """
-    torch.set_num_threads(config.threads)
+    config.begin()
     torch.manual_seed(config.seed)
     objective = objective_for(lm)
     generator = SelfEncoder(
@@ -173,7 +170,7 @@ def train_generator(
         generator.save_pretrained(kept)
     for step in run.each_step(start, save):
         part = list(islice(examples, config.batch))
-        with torch.autocast(lm.device.type, torch.bfloat16, enabled=config.bf16):
+        with config.autocast():
             found = objective.losses(generator, part)
         nothing = torch.zeros((), device=lm.device)
         loss = found.get("learn", nothing) + config.keep * found.get("keep", nothing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice, zip_longest
 from queue import Queue
 from threading import Thread
@@ -38,13 +38,18 @@ class Rows:
     learn: Bool[Tensor, "rows length"]
     facts: Int[Tensor, "rows length"]
 
+    def to(self, device: str) -> Rows:
+        """On a device."""
+        return Rows(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
     def mask(self) -> Bool[Tensor, "rows 1 length length"]:
         """Causal, within each document; a question sees what was told and itself."""
         length = self.ids.shape[1]
         same = self.owner[:, :, None] == self.owner[:, None, :]
         told = (self.branch == 0)[:, None, :]
         same &= told | (self.branch[:, :, None] == self.branch[:, None, :])
-        return (same & torch.ones(length, length, dtype=torch.bool).tril())[:, None]
+        before = torch.ones(length, length, dtype=torch.bool, device=same.device).tril()
+        return (same & before)[:, None]
 
 
 def pack(

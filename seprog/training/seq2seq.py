@@ -28,6 +28,7 @@ from transformers import (
 from seprog.batching import batches
 from seprog.data.documents import Document
 from seprog.training.causal import Corpus, FactMeter
+from seprog.training.compute import Compute
 from seprog.training.learner import Learner
 from seprog.training.run import Run, trapezoid
 
@@ -36,7 +37,7 @@ TOGETHER = 16
 
 
 @dataclass(frozen=True)
-class Seq2SeqTraining:
+class Seq2SeqTraining(Compute):
     """How a sequence-to-sequence model is trained.
 
     Args:
@@ -46,8 +47,6 @@ class Seq2SeqTraining:
         lr: Peak learning rate.
         decay: Share of the steps over which the learning rate falls to 0.
         seed: Of data and of the choice of facts.
-        threads: CPU threads.
-        bf16: Multiply matrices in bfloat16; quicker only where the CPU has instructions for it.
     """
 
     layers: int = 3
@@ -56,8 +55,6 @@ class Seq2SeqTraining:
     lr: float = 3e-4
     decay: float = 0.6
     seed: int = 0
-    threads: int = 1
-    bf16: bool = True
 
 
 @dataclass(frozen=True)
@@ -185,10 +182,12 @@ def train_seq2seq(
     Raises:
         InputError: If the run in the folder is of another size.
     """
-    torch.set_num_threads(config.threads)
+    config.begin()
     torch.manual_seed(config.seed)
     model, tokenizer = warm_started(encoder, config.layers)
-    model.set_attn_implementation("eager")  # a third quicker than sdpa on texts as short as these
+    model.to(config.device).set_attn_implementation(
+        "eager"
+    )  # a third quicker than sdpa on texts as short as these
     run = Run(run_folder, "model", config.steps)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.0)
     learner = Learner(model, run.checkpoint, adamw=optimizer)
@@ -209,7 +208,7 @@ def train_seq2seq(
             [drawn[i] for i in rows] for rows in batches([len(t.text) for t in drawn], TOGETHER)
         ]
         part = [task for group in alike for task in group]
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+        with config.autocast():
             losses = torch.cat([answer_losses(model, tokenizer, group) for group in alike])
         lr = config.lr * trapezoid(step, config.steps, 100, config.decay)
         learner.step(losses.mean(), lr)
@@ -229,15 +228,17 @@ def train_seq2seq(
 
 def answer_losses(model: Any, tokenizer: Any, asked: list[Task]) -> Float[Tensor, " batch"]:
     """Mean cross-entropy over each answer's tokens and its end."""
+    device = model.device
     read = tokenizer([t.text for t in asked], padding=True, truncation=True, return_tensors="pt")
+    read = read.to(device)
     rows = tokenizer([t.answer for t in asked], add_special_tokens=False)["input_ids"]
     rows = [[*row[:32], tokenizer.eos_token_id] for row in rows]
     longest = max(map(len, rows))
     wanted: Int[Tensor, "batch time"] = torch.tensor(
-        [[*row, *[tokenizer.pad_token_id] * (longest - len(row))] for row in rows]
+        [[*row, *[tokenizer.pad_token_id] * (longest - len(row))] for row in rows], device=device
     )
-    real = torch.tensor([[i < len(row) for i in range(longest)] for row in rows])
-    first = torch.full((len(rows), 1), model.config.decoder_start_token_id)
+    real = torch.tensor([[i < len(row) for i in range(longest)] for row in rows], device=device)
+    first = torch.full((len(rows), 1), model.config.decoder_start_token_id, device=device)
     hidden = model.model(
         input_ids=read["input_ids"],
         attention_mask=read["attention_mask"],
@@ -246,5 +247,5 @@ def answer_losses(model: Any, tokenizer: Any, asked: list[Task]) -> Float[Tensor
     losses = torch.nn.functional.cross_entropy(
         model.lm_head(hidden[real]).float(), wanted[real], reduction="none"
     )
-    total = torch.zeros(real.shape).masked_scatter(real, losses)
+    total = torch.zeros(real.shape, device=device).masked_scatter(real, losses)
     return total.sum(dim=1) / real.sum(dim=1)

@@ -29,7 +29,9 @@ def small_encoder(encoder_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     from seprog.training import gate
 
     for module in (seeds, workshop, gate):
-        monkeypatch.setattr(module, "TextEncoder", lambda: TextEncoder(encoder_folder))
+        monkeypatch.setattr(
+            module, "TextEncoder", lambda device: TextEncoder(encoder_folder, device)
+        )
     monkeypatch.setattr(evaluation, "QUERIES", 2)
     monkeypatch.setattr(evaluation, "TIMED", 1)
     monkeypatch.setattr(measure, "TRIED", 1)

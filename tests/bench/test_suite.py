@@ -13,7 +13,9 @@ from seprog.bench.report import load
 from seprog.bench.suite import TRIALS, Cell, Part, Suite, cells, load_suite, narrowed, run
 from seprog.bench.tasks import TASKS
 from seprog.errors import InputError, MissingExtra, SeprogError
+from seprog.training.compute import Compute
 
+ON = Compute(bf16=False)
 SUITES = sorted((Path(__file__).parents[2] / "benchmarks" / "suites").glob("*.yaml"))
 TEXT = """
 parts:
@@ -137,7 +139,7 @@ def test_every_cell_goes_to_who_measures_it(
     monkeypatch.setitem(TASKS, "fever", lambda *a: a)
     (tmp_path / "s.yaml").write_text(TEXT.replace("    data: claims\n", ""))
     (tmp_path / "data" / "fever").mkdir(parents=True)
-    here = Lab(tmp_path / "work", tmp_path / "data", 1, False, False)
+    here = Lab(tmp_path / "work", tmp_path / "data", ON, False)
     for name in ("editor", "workshop"):
         monkeypatch.setitem(here.__dict__, name, name)
     out, answers = tmp_path / "r.json", tmp_path / "r.jsonl"
@@ -147,9 +149,9 @@ def test_every_cell_goes_to_who_measures_it(
     assert calls[0] == ("atlas", ("editor", [1], ("none", "seprog"), 0, out, answers, False))
     assert calls[1] == ("evaluation", ("workshop", [1], ("ft",), 0, out, answers, False))
     who, (task, dataset, work, how, *rest) = calls[2]
-    assert who == "seeds" and task == (tmp_path / "data" / "fever", 1, False)
+    assert who == "seeds" and task == (tmp_path / "data" / "fever", ON)
     assert (dataset, work, rest) == ("fever", tmp_path / "work" / "fever", [out, answers, False])
     assert (how.seeds, how.edits) == ((4,), (1,))  # type: ignore[attr-defined]
-    alone = Lab(tmp_path / "work", tmp_path / "data" / "fever", 1, False, False)
+    alone = Lab(tmp_path / "work", tmp_path / "data" / "fever", ON, False)
     alone.measure(todo[-1], out, answers)
     assert calls[3][1][0] == task, "a data set's own folder will do"

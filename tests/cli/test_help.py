@@ -90,7 +90,7 @@ def test_common_options(name: str) -> None:
 )
 def test_training_options_are_the_fields_with_their_defaults(name: str, config: Any) -> None:
     found = {p.name: p.default for p in LEAVES[name].params}
-    extra = {"out", "run", "model", "data", "device", "start_from", "base", "help"}
+    extra = {"out", "run", "model", "data", "start_from", "base", "help"}
     assert {k: v for k, v in found.items() if k not in extra} == dataclasses.asdict(config)
 
 

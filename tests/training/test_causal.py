@@ -30,6 +30,7 @@ from seprog.training.causal import (
 from seprog.training.learner import Learner
 from seprog.training.packing import Rows
 from seprog.training.run import Run
+from tests.conftest import DEVICES
 
 TINY = CausalTraining(vocabulary=320, width=32, layers=1, threads=1)
 
@@ -124,12 +125,15 @@ class Killed(BaseException):
     """Stands for a power cut."""
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("stop", [5, 17])
 def test_a_stopped_run_goes_on_to_the_same_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int, device: str
 ) -> None:
     """Whether it is stopped before the first end of the rate or between two."""
-    config = dataclasses.replace(TINY, steps=20, rows=2, length=16, bf16=False, compile=False)
+    config = dataclasses.replace(
+        TINY, steps=20, rows=2, length=16, bf16=False, compile=False, device=device
+    )
     assert config.ends() == [14, 17, 20]
     tokenizer = byte_pairs(iter(["a b c"] * 3), 320)
     real, taken = Learner.step, 0

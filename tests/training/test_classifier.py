@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,21 +13,26 @@ from seprog.lm import EncoderModel
 from seprog.training import classifier as training
 from seprog.training.classifier import ClassifierTraining, read_labelled, train_classifier
 from seprog.training.run import Run
+from tests.conftest import DEVICES
 
 ROWS = [(f"the {noun} of {letter}", noun) for noun in ("king", "home") for letter in "abcdefghij"]
 TINY = ClassifierTraining(steps=60, batch=8, lr=3e-3, bf16=False)
 
 
-def test_a_classifier_learns_and_takes_prefixes(encoder_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_classifier_learns_and_takes_prefixes(
+    device: str, encoder_folder: Path, tmp_path: Path
+) -> None:
+    how = replace(TINY, device=device)
     held_out = [("the king of x", "king"), ("the home of z", "home")]
     out, run = tmp_path / "out", tmp_path / "run"
-    assert train_classifier(encoder_folder, ROWS, held_out, out, run, TINY) == 1.0
+    assert train_classifier(encoder_folder, ROWS, held_out, out, run, how) == 1.0
     lm = EncoderModel.from_pretrained(str(out), "float32")
     assert lm.labels == ("home", "king") and lm.head == "sequence"
     assert lm.reply([text for text, _ in held_out]) == ["king", "home"]
     rows = [json.loads(line) for line in (run / "log.jsonl").open()]
     assert rows[0]["loss"] > rows[-2]["loss"] and rows[-1]["held_out"] == 1.0
-    train_classifier(encoder_folder, ROWS, held_out, tmp_path / "again", run, TINY)
+    train_classifier(encoder_folder, ROWS, held_out, tmp_path / "again", run, how)
     again = EncoderModel.from_pretrained(str(tmp_path / "again"), "float32")
     assert again.fingerprint == lm.fingerprint  # nothing was left to do
 

@@ -30,7 +30,7 @@ from seprog.training.gate import (
 )
 from seprog.training.scopes import Scopes, Stage, as_edits, atlas_scopes, followed, stages
 from seprog.types import Edit
-from tests.conftest import make_gate
+from tests.conftest import DEVICES, make_gate
 
 TINY = GateTraining(scenarios=1, edits=24, steps=3, groups=2)
 
@@ -141,10 +141,12 @@ def test_a_share_of_the_memories_is_in_more_writers_phrasings() -> None:
     assert {s.split for s in found} == {"train"}
 
 
+@pytest.mark.parametrize("device", DEVICES)
 def test_a_gate_is_trained_calibrated_and_written(
-    tmp_path: Path, encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
+    device: str, tmp_path: Path, encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "TextEncoder", lambda: TextEncoder(encoder_folder))
+    how = replace(TINY, device=device)
+    monkeypatch.setattr(training, "TextEncoder", lambda device: TextEncoder(encoder_folder, device))
     monkeypatch.setattr(
         training,
         "calibrate_on_scenarios",
@@ -152,23 +154,23 @@ def test_a_gate_is_trained_calibrated_and_written(
             gate, 12, 0.1, seed, memories=2, many=many
         ),
     )
-    gate = train_gate(tmp_path / "out", tmp_path / "run", TINY)
+    gate = train_gate(tmp_path / "out", tmp_path / "run", how)
     assert gate.calibration.gate == gate.fingerprint
     assert gate.calibration.rate == 0.1 and gate.calibration.observed <= 0.1
     assert not any(p.requires_grad for p in gate.parameters())
     assert any(up.abs().max() > 0 for up in gate.scorer.lora.up.values())
-    loaded = ScopeGate.from_pretrained(tmp_path / "out", TextEncoder(encoder_folder))
+    loaded = ScopeGate.from_pretrained(tmp_path / "out", TextEncoder(encoder_folder, device))
     assert loaded.fingerprint == gate.fingerprint and loaded.calibration == gate.calibration
-    onward = train_gate(tmp_path / "onward", tmp_path / "run2", TINY, start_from=tmp_path / "out")
+    onward = train_gate(tmp_path / "onward", tmp_path / "run2", how, start_from=tmp_path / "out")
     hooks = [layer._forward_hooks for layer in onward.encoder.model.modules()]
     assert max(map(len, hooks)) == 1  # the encoder carries one gate's LoRA, not two
     assert onward.config.rank == gate.config.rank and onward.fingerprint != gate.fingerprint
     end = train_gate(
-        tmp_path / "end", tmp_path / "run3", replace(TINY, share=1.0), start_from=tmp_path / "out"
+        tmp_path / "end", tmp_path / "run3", replace(how, share=1.0), start_from=tmp_path / "out"
     )
     for a, b, c in zip(*(g.scorer.parameters() for g in (gate, onward, end)), strict=True):
         torch.testing.assert_close(b, (a + c) / 2)  # half of the way
-    again = train_gate(tmp_path / "again", tmp_path / "run", TINY)  # nothing is left to do
+    again = train_gate(tmp_path / "again", tmp_path / "run", how)  # nothing is left to do
     for a, b in zip(again.scorer.parameters(), gate.scorer.parameters(), strict=True):
         assert torch.equal(a, b)
 

@@ -26,6 +26,7 @@ from seprog.training.seq2seq import (
     train_seq2seq,
     warm_started,
 )
+from tests.conftest import DEVICES
 
 TINY = Seq2SeqTraining(layers=1, steps=300, batch=8, lr=3e-3, bf16=False)
 FACTS = [
@@ -81,8 +82,10 @@ def test_the_loss_of_an_answer_does_not_depend_on_the_others(encoder_folder: Pat
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
 
 
-def test_what_was_taught_is_known(encoder_folder: Path, tmp_path: Path) -> None:
-    train_seq2seq(encoder_folder, tmp_path / "out", tmp_path / "run", TINY, corpus)
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_was_taught_is_known(device: str, encoder_folder: Path, tmp_path: Path) -> None:
+    how = dataclasses.replace(TINY, device=device)
+    train_seq2seq(encoder_folder, tmp_path / "out", tmp_path / "run", how, corpus)
     lm = Seq2SeqLM.from_pretrained(str(tmp_path / "out"), "float32")
     asked = [(p, f.answer) for f in FACTS for p in f.prompts]
     assert lm.generate([p for p, _ in asked], max_new_tokens=12) == [a for _, a in asked]
