@@ -211,7 +211,7 @@ def unsure(
 def scorer_loss(gate: ScopeGate, groups: Sequence[Group]) -> Tensor:
     """Binary cross-entropy of both logits; *same question* counts a quarter."""
     texts = [g.text for g in groups for _ in g.edits]
-    logits = gate.scorer(texts, [e for g in groups for e in g.edits])
+    logits = gate.scorer(texts, [e for g in groups for e in g.edits]).float()
     scope = logits.new_tensor([s for g in groups for s in g.scope])
     same = logits.new_tensor([s for g in groups for s in g.same])
     entropy = torch.nn.functional.binary_cross_entropy_with_logits
