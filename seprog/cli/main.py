@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
+from inspect import cleandoc
 from typing import Annotated, Any, NoReturn
 
 try:
@@ -112,11 +113,18 @@ _COMMANDS = (
 )
 for _name, _command, _example, _panel in _COMMANDS:
     app.command(_name, epilog=_example, rich_help_panel=_panel)(_command)
-app.add_typer(keys.app, name="keys", rich_help_panel=SERVE)
-app.add_typer(train.app, name="train", rich_help_panel=TUNE)
-app.add_typer(evaluate.app, name="eval", rich_help_panel=TUNE)
-app.add_typer(bench.app, name="bench", rich_help_panel=TUNE)
-app.add_typer(atlas.app, name="atlas", rich_help_panel=TUNE)
+_GROUPS = (
+    ("keys", keys.app, SERVE),
+    ("train", train.app, TUNE),
+    ("eval", evaluate.app, TUNE),
+    ("bench", bench.app, TUNE),
+    ("atlas", atlas.app, TUNE),
+)
+for _name, _group, _panel in _GROUPS:
+    app.add_typer(_group, name=_name, rich_help_panel=_panel)
+for _told in (c for part in (app, *(g for _, g, _ in _GROUPS)) for c in part.registered_commands):
+    _text = _told.help or cleandoc(_told.callback.__doc__ or "")
+    _told.help = "\n\n".join(" ".join(part.split()) for part in _text.split("\n\n"))
 
 
 def run() -> None:
