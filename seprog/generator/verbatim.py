@@ -19,10 +19,13 @@ class VerbatimGenerator:
         lm: The base model.
     """
 
-    replaces_bos = True
-
     def __init__(self, lm: LanguageModel) -> None:
         self.lm = lm
+
+    @property
+    def replaces_bos(self) -> bool:
+        """It begins with the edit's own leading tokens; where a model writes, one set will do."""
+        return self.lm.generates
 
     @property
     def fingerprint(self) -> str:

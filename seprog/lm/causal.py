@@ -115,7 +115,7 @@ class CausalLM(Writer):
         if len(first) != len(second):
             raise InputError(f"{len(second)} continuations came for {len(first)} texts", "one each")
         rows = [a + b for a, b in zip(first, second, strict=True)]
-        ids, mask = self.tokens.pad(rows, self.device)
+        ids, mask = self.tokens.pad(rows, self.device, self.tokens.width(rows, bos))
         stacked = self._stack(prefixes, len(texts))
         longest = max(len(b) for b in second)
         logits = self.forward(ids, mask, stacked, logits_to_keep=longest + 1)

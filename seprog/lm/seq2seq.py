@@ -158,7 +158,7 @@ class Seq2SeqLM(Writer):
             prefixes: As in ``generate``.
             bos: As in ``generate``.
         """
-        ids, mask = self.tokens.pad(self.tokens.encode(texts, bos), self.device)
+        ids, mask = self.tokens.batch(texts, bos, self.device)
         closing = len(self.tokens.trailing)
         rows = [r[: len(r) - closing] for r in self.tokens.encode(continuations, bos=False)]
         if len(rows) != len(texts):

@@ -69,11 +69,34 @@ class Tokens:
                 raise InputError(f"The text {text!r} has no tokens", "some text")
         return rows
 
-    def pad(
-        self, rows: Sequence[Sequence[int]], device: torch.device
+    def width(self, rows: Sequence[Sequence[int]], bos: bool | Sequence[bool]) -> int:
+        """Length of the longest row; where some have the ``leading`` tokens, as if all had."""
+        if isinstance(bos, bool) or not any(bos):
+            return max(map(len, rows))
+        return max(len(r) + len(self.leading) * (not b) for r, b in zip(rows, bos, strict=True))
+
+    def batch(
+        self, texts: Sequence[str], bos: bool | Sequence[bool], device: torch.device
     ) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch time"]]:
-        """Rows as one tensor, padded on one side, and its mask (1 where a token is real)."""
-        time = max(len(row) for row in rows)
+        """Texts as one tensor, and its mask; where some have leading tokens, as wide as if all had.
+
+        So a text's batch has the same shape, and rounds the same, whether an edit bears on another
+        text in it or not.
+        """
+        rows = self.encode(texts, bos)
+        return self.pad(rows, device, self.width(rows, bos))
+
+    def pad(
+        self, rows: Sequence[Sequence[int]], device: torch.device, least: int = 0
+    ) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch time"]]:
+        """Rows as one tensor, padded on one side, and its mask (1 where a token is real).
+
+        Args:
+            rows: Token ids.
+            device: Where the tensors are made.
+            least: How wide they are at least.
+        """
+        time = max(least, *(len(row) for row in rows))
 
         def padded(row: Sequence[int], filler: int) -> list[int]:
             gap = [filler] * (time - len(row))

@@ -94,7 +94,7 @@ class Writer(Prefixed):
         Returns:
             The continuations alone; ``num_return_sequences`` in a row for each text.
         """
-        ids, mask = self.tokens.pad(self.tokens.encode(texts, bos), self.device)
+        ids, mask = self.tokens.batch(texts, bos, self.device)
         if stop:
             criterion = StopAtText(self.tokens, self._written(ids), stop)
             kwargs["stopping_criteria"] = [*kwargs.get("stopping_criteria", ()), criterion]
@@ -141,7 +141,7 @@ class Writer(Prefixed):
             InputError: A text does not fit into the context window beside the longest of them
                 and the most new tokens asked for.
         """
-        ids, mask = self.tokens.pad(self.tokens.encode(texts, bos), self.device)
+        ids, mask = self.tokens.batch(texts, bos, self.device)
         stops = self.model.generation_config.eos_token_id
         ends = [stops] if isinstance(stops, int) else list(stops or [])
         writer = RowWriter(self.tokens, rows, ends, on_piece, cancelled, on_end)
@@ -169,7 +169,7 @@ class Writer(Prefixed):
 
         The pieces joined are what ``generate`` returns. Closing the iterator ends the work.
         """
-        ids, mask = self.tokens.pad(self.tokens.encode([text], bos), self.device)
+        ids, mask = self.tokens.batch([text], bos, self.device)
         prefixes = self._stack([prefix], 1)
         pieces = TextStream(self.tokens.decode, stop)
         criteria = [*kwargs.pop("stopping_criteria", ()), pieces]

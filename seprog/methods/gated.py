@@ -105,10 +105,8 @@ class Seprog(Gated):
         """Of one batch that holds rows with prefixes and rows without."""
         found = self.chosen(prompts) if chosen is None else chosen
         prefixes = self.editor.prefixes([d or GateDecision("") for d in found])
-        ids = self.lm.tokens.encode(prompts, self.editor.bos(prefixes))
-        return self.lm.forward(
-            *self.lm.tokens.pad(ids, self.lm.device), PrefixBatch.stack(prefixes)
-        )
+        ids, mask = self.lm.tokens.batch(prompts, self.editor.bos(prefixes), self.lm.device)
+        return self.lm.forward(ids, mask, PrefixBatch.stack(prefixes))
 
 
 class Verbatim(Seprog):

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from seprog.generator import PromptGenerator, VerbatimGenerator, load_generator
+from seprog.lm import EncoderModel
 from seprog.types import Edit, Prefix
-from tests.conftest import make_lm
+from tests.conftest import make_lm, make_tokenizer
 
 EDITS = [
     Edit("The capital of Australia is Sydney.", id="a"),
@@ -31,6 +32,27 @@ def test_the_prefix_of_an_edit_is_its_text_in_the_context(bos: bool) -> None:
     told = lm.score(queries, [" yes"] * 3, prefixes, bos=False)
     assert told == pytest.approx(lm.score(contexts, [" yes"] * 3), abs=1e-4)
     assert told != pytest.approx(lm.score(queries, [" yes"] * 3), abs=1e-2)
+
+
+def test_a_row_beside_a_longer_edited_one_is_the_base_models() -> None:
+    """Its prefix holds the BOS of the longest row, which is then one token shorter than it was."""
+    lm = make_lm(bos=True)
+    [prefix] = VerbatimGenerator(lm).prefixes(EDITS[:1])
+    texts = [QUERY * 3, "Who wrote Hamlet?"]
+    for ends in ([" yes", " no"], [" a", " the whole of it"]):
+        _, before = lm.score(texts, ends)
+        _, after = lm.score(texts, ends, [prefix, None], bos=[False, True])
+        assert after == before
+    ids, _ = lm.tokens.batch(texts, True, lm.device)
+    assert lm.tokens.batch(texts, [False, True], lm.device)[0].shape == ids.shape
+    assert lm.tokens.batch(texts, False, lm.device)[0].shape[1] == ids.shape[1] - 1
+
+
+def test_an_encoder_reads_its_own_leading_tokens_behind_a_prefix() -> None:
+    from tests.lm.families import build_encoder
+
+    lm = EncoderModel(build_encoder("bert", "sequence"), make_tokenizer(bos=True))
+    assert not VerbatimGenerator(lm).replaces_bos
 
 
 def test_the_order_of_joined_edits_makes_no_difference() -> None:
