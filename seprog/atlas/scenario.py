@@ -27,6 +27,7 @@ Kind = Literal[
     "near_miss",
     "far",
     "superseded",
+    "superseded_twice",
     "forgotten",
 ]
 KINDS: tuple[Kind, ...] = ("rewrite", "paraphrase", "entailed", "composed", "near_miss", "far")

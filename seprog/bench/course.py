@@ -50,9 +50,9 @@ class Series:
         edits: In the order of writing.
         questions: To ask after all edits.
         early: Some of the edits, each with what is asked right after it.
-        replaced: Edits with those that take their place afterwards.
+        replaced: Edits with those that take their place afterwards, one after another.
         taken: Edits that are taken back afterwards.
-        later: To ask after that: ``superseded`` and ``forgotten``.
+        later: To ask after that: ``superseded``, ``superseded_twice`` and ``forgotten``.
         protocol: What is tried.
     """
 
@@ -60,7 +60,7 @@ class Series:
     edits: Sequence[Request]
     questions: Sequence[Question]
     early: Mapping[Request, Sequence[Question]] = field(default_factory=dict)
-    replaced: Mapping[Request, Request] = field(default_factory=dict)
+    replaced: Mapping[Request, Sequence[Request]] = field(default_factory=dict)
     taken: Sequence[Request] = ()
     later: Sequence[Question] = ()
     protocol: str = "sequential"
@@ -206,7 +206,7 @@ def series_of(what: Plan) -> Series:
         [request(f) for f in scenario.facts.values()],
         questions(what.probes),
         {request(f): questions(probes) for f, probes in what.early.items()},
-        {request(old): request(new) for old, new in changes.replaced.items()},
+        {request(old): [request(f) for f in newer] for old, newer in changes.replaced.items()},
         [request(f) for f in changes.taken],
         questions(changes.probes),
     )

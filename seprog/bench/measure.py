@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -110,8 +111,8 @@ def run(
         costs["perplexity_ratio"] = {"value": ratio, "n": len(aside)}
     if plain is not None:
         costs |= _query_costs(method, plain, questions, after, queries)
-    if what.replaced:
-        method.apply(list(what.replaced.values()))
+    for newer in zip_longest(*what.replaced.values()):
+        method.apply([request for request in newer if request is not None])
     for request in what.taken if method.forgets else ():
         method.forget(request)
     later = [q for q in what.later if method.forgets or q.kind != "forgotten"]

@@ -6,7 +6,8 @@ All are shares of probes (0 to 1), greedy free generation, whole answers compare
 - ``entailed_inverse``, ``entailed_onward``: entailed probes whose answer the edit names (a fact
   turned round), and those whose answer lies beyond it (two hops, inheritance), where a data set
   asks both.
-- ``superseded``: the answer of the newer edit, where an edit was replaced.
+- ``superseded``, ``superseded_twice``: the answer of the newest edit, where an edit was replaced by
+  another, and where that was replaced in turn.
 - ``forgotten``: the very answer that the unedited base model gives, where an edit was taken back.
 - ``rewrite_alias``, ``paraphrase_alias``, ``entailed_alias``, ``composed_alias``: the right answer
   or another name for it, whatever its case, articles and punctuation, where a data set says what
@@ -43,7 +44,7 @@ from seprog.gate import wilson
 
 IN_SCOPE = ("rewrite", "paraphrase", "entailed")
 OUT_OF_SCOPE = ("near_miss", "far")
-CHANGED = ("superseded", "forgotten")
+CHANGED = ("superseded", "superseded_twice", "forgotten")
 MEANS = ("rewrite", "paraphrase", "near_miss", "far")
 """What the harmonic mean is over, as far as a data set asks it: what edits are to change, and what
 they are to leave; to do nothing is 0. What is entailed stands beside it."""

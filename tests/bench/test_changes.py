@@ -19,28 +19,32 @@ def test_a_tenth_is_replaced_and_a_tenth_taken_back(size: int) -> None:
     facts = set(scenario.facts.values())
     changes = draw_changes(scenario, random.Random(0))
     count = max(1, size // 10)
-    assert 0.7 * count <= len(changes.replaced) <= count
+    times = [len(newer) for newer in changes.replaced.values()]
+    left = min(count, max(0, size - 2 * count))
+    assert 0.7 * count <= times.count(1) <= count and 0.7 * left <= times.count(2) <= left
     assert len(changes.taken) == min(count, size - count)
     assert not set(changes.taken) & changes.replaced.keys()
-    for old, new in changes.replaced.items():
-        assert old in facts and old.key == new.key and old.object != new.object
-        assert new.object != scenario.world.facts.get(new.key)
-        assert scenario.prompts[new]
+    for old, newer in changes.replaced.items():
+        assert old in facts and {new.key for new in newer} == {old.key}
+        assert len({old.object, *(new.object for new in newer)}) == 1 + len(newer)
+        for new in newer:
+            assert new.object != scenario.world.facts.get(new.key)
+            assert scenario.prompts[new]
     assert set(scenario.facts.values()) == facts, "the scenario itself stays"
 
 
 def test_what_is_asked_has_one_right_answer() -> None:
     scenario = make_scenario(load_world(), "test", 300, random.Random(3))
     changes = draw_changes(scenario, random.Random(1))
-    gone, newest = set(changes.taken), set(changes.replaced.values())
+    gone, newest = set(changes.taken), {newer[-1] for newer in changes.replaced.values()}
     after = {k: f for k, f in scenario.facts.items() if f not in gone}
     after |= {f.key: f for f in newest}
     kinds = {p.kind for p in changes.probes}
-    assert kinds == {"superseded", "forgotten"}
+    assert kinds == {"superseded", "superseded_twice", "forgotten"}
     said = {scenario.prompts[f] for f in (*changes.replaced, *gone)}
     assert said & {p.prompt for p in changes.probes}
     for probe in changes.probes:
-        if probe.kind == "superseded":
+        if probe.kind.startswith("superseded"):
             [fact] = probe.used
             outcome = scenario.world.answer(Query(fact.subject, (fact.relation,)), after)
             assert fact in newest and outcome is not None
