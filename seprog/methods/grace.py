@@ -41,14 +41,16 @@ class GraceConfig:
     Args:
         layer: Which feed-forward output; negative ones count from the last. ``None``: the middle.
         radius: Of a new entry.
-        steps: Steps of Adam that find a value.
+        steps: Steps of Adam that find a value, at most.
         lr: Its learning rate, relative to the size of the value's entries.
+        enough: Mean loss of the answer at which to stop.
     """
 
     layer: int | None = None
     radius: float = 1.0
     steps: int = 50
     lr: float = 0.5
+    enough: float = 0.01
 
 
 class GRACE(MemoryMethod[Entry]):
@@ -112,6 +114,8 @@ class GRACE(MemoryMethod[Entry]):
         for _ in range(self.config.steps):
             with changed(self._layer, put):
                 loss = objective_for(self.lm).ask(None, wanted).losses().mean()
+            if loss.item() < self.config.enough:
+                break
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
