@@ -16,6 +16,7 @@ class Nothing(EditMethod):
     source: ClassVar[str] = "the base model"
     kinds: ClassVar[tuple[type[LanguageModel], ...]] = ANY
     forgets: ClassVar[bool] = True
+    reads: ClassVar[bool] = True
 
     def apply(self, requests: Sequence[Request]) -> None:
         """Nothing."""
