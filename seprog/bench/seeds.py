@@ -164,18 +164,24 @@ class _Seed:
         self.shop = Workshop(course, work / "peers", editor=lambda: editor)
         self.trials = chosen(course.trials(seed), edits)
         self.work, self.sizes = work, list(dict.fromkeys(t.edits for t in self.trials))
-        self.stamps = {
-            "model": models.base.fingerprint,
-            "generator": editor.generator.fingerprint,
-            "gate": editor.gate.fingerprint,
-        }
-        if models.reader is not None:
-            self.stamps["reader"] = models.reader.fingerprint
+        self.models = models
+
+    def stamps(self, method: str) -> dict[str, str]:
+        """Fingerprints of what a method is made from; what others are made from may change."""
+        how, found = CONTESTANTS[method], {"model": self.models.base.fingerprint}
+        if how.gated:
+            gate, generator = self.editor.gate.fingerprint, self.editor.generator.fingerprint
+            found |= {"generator": generator, "gate": gate}
+        if how.twin and self.models.reader is not None:
+            found["reader"] = self.models.reader.fingerprint
+        return found
 
     def came(self, method: str) -> dict[str, Any]:
         """Scores and answers of a method; kept, so that a stopped run goes on behind it."""
         asked = [(t.protocol, t.edits, t.memory, t.questions) for t in self.trials]
-        by = [self.course.name, self.seed, method, self.stamps, self.editor.gate.calibration, asked]
+        stamps, gated = self.stamps(method), CONTESTANTS[method].gated
+        how = self.editor.gate.calibration if gated else None
+        by = [self.course.name, self.seed, method, stamps, how, asked]
         path = self.work / f"trials-{sha256(repr(by).encode()).hexdigest()[:12]}.json"
         if not path.exists():
             results: list[dict[str, Any]] = []
@@ -188,7 +194,7 @@ class _Seed:
                     results += [{**row, "seed": self.seed} for row in rows]
                     told = {"dataset": self.course.name, "protocol": protocol, "seed": self.seed}
                     answers += [told | r.row() for r in records]
-            whole = {**provenance(**self.stamps), "results": results, "answers": answers}
+            whole = {**provenance(**stamps), "results": results, "answers": answers}
             write_json(path, whole)
         found: dict[str, Any] = json.loads(path.read_text("utf-8"))
         return found
@@ -203,7 +209,9 @@ class _Seed:
         groups: dict[str, dict[str, Any]] = {}
         for name, part in zip(methods, found, strict=True):
             how = {k: part[k] for k in ("versions", "commit", "fingerprints")}
-            how |= {"seed": self.seed, "threshold": self.editor.gate.calibration.threshold}
+            how["seed"] = self.seed
+            if CONTESTANTS[name].gated:
+                how["threshold"] = self.editor.gate.calibration.threshold
             groups.setdefault(json.dumps(how), {"methods": [], **how})["methods"].append(name)
         return list(groups.values())
 
