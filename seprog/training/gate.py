@@ -91,6 +91,12 @@ def scenarios(config: GateTraining, split: Split = "train") -> list[Scenario]:
     ]
 
 
+def _some(scopes: Scopes, config: GateTraining, memories: int, rng: random.Random) -> Scopes:
+    """A memory with no more stages than training comes to."""
+    count = config.groups * config.steps // memories + config.groups
+    return Scopes(scopes.edits, rng.sample(scopes.stages, min(count, len(scopes.stages))))
+
+
 def train_retriever(
     gate: ScopeGate, queries: np.ndarray, edits: np.ndarray, owner: Sequence[int], seed: int
 ) -> float:
@@ -255,7 +261,8 @@ def train_gate(
     rng = random.Random(config.seed)
     if asked is None:
         asked = [atlas_scopes(scenario, rng) for scenario in scenarios(config)]
-    if start_from is None:
+    if start_from is None:  # later, all are looked at for those that it is not sure of
+        asked = [_some(scopes, config, len(asked), rng) for scopes in asked]
         with run.phase("learning to find"):
             last = learn_to_find(gate, asked, config.seed)
         run.report(0, retriever_loss=last)

@@ -70,7 +70,9 @@ def test_every_method_is_measured(tiny: None, tmp_path: Path) -> None:
         other = LeapOfThought(tmp_path / "data", sizes=(1, 0), far=3, how=HOW)
         with pytest.raises(TypeError):  # but what is asked now is other questions
             evaluate(other, "leapofthought", work, replace(CONFIG, seeds=(0,)))
-    assert again["commit"] == "another" and again["made"] == [m for m in result["made"] if m["seed"] == 0]
+    assert again["commit"] == "another" and again["made"] == [
+        m for m in result["made"] if m["seed"] == 0
+    ]
     assert {m["seed"] for m in result["made"]} == {0, 1}
     for group in result["made"]:
         behind = {"seprog", "verbatim", "in_context_retrieved"} & set(group["methods"])
