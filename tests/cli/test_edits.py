@@ -215,7 +215,7 @@ def test_calibrate(run: Run, parts: Parts) -> None:
 def test_the_real_factory(
     bare: Run, parts: Parts, folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seprog.editor.TextEncoder", lambda: parts.encoder)
+    monkeypatch.setattr("seprog.editor.TextEncoder", lambda device: parts.encoder)
     where = ("--model", str(folders.model), "--gate", str(folders.gate))
     bare("edit", SYDNEY, *where)
     assert SYDNEY in bare("ask", QUESTION, *where, "--max-new-tokens", "2").stdout
