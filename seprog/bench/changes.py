@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from seprog.atlas.fiction import counterfact
@@ -31,7 +31,7 @@ class Changes:
 
 
 def draw_changes(scenario: Scenario, rng: random.Random) -> Changes:
-    """Replace a tenth of the edits (one at least), take back another tenth, replace a third twice.
+    """Replace a tenth of the edits (one at least), take back a second, replace a third one twice.
 
     Half of the new facts are written in other words than those that they replace. Nothing is asked
     about a fact that another edit still bears on.
@@ -72,27 +72,25 @@ def _replaced(
     """Facts with so many that take their place; ``prompts`` gains those of the new ones."""
     found: dict[Fact, tuple[Fact, ...]] = {}
     for fact in facts:
-        said = [fact]
-        while len(said) <= times and (new := _newer(scenario, fact, said, rng)) is not None:
-            said.append(new)
-        if len(said) > times:
-            found[fact] = tuple(said[1:])
+        told = [fact]
+        while len(told) <= times and (new := _newer(scenario, told, rng)) is not None:
+            told.append(new)
+        if len(told) > times:
+            found[fact] = tuple(told[1:])
     for old, newer in found.items():
         for new in newer:
-            said_as = scenario.prompts[old]
+            said = scenario.prompts[old]
             if rng.random() < 0.5:
-                said_as = scenario.say(Query(new.subject, (new.relation,)), rng, avoid=said_as)
-            scenario.prompts[new] = said_as
+                said = scenario.say(Query(new.subject, (new.relation,)), rng, avoid=said)
+            scenario.prompts[new] = said
     return found
 
 
-def _newer(
-    scenario: Scenario, fact: Fact, said: Collection[Fact], rng: random.Random
-) -> Fact | None:
-    """Another false fact about the same than were said, if one is drawn in a few tries."""
-    relation, gone = scenario.world.relations[fact.relation], {f.object for f in said}
+def _newer(scenario: Scenario, told: Sequence[Fact], rng: random.Random) -> Fact | None:
+    """A false fact about the same as those told, and none of them, if a few tries draw one."""
+    relation, gone = scenario.world.relations[told[0].relation], {f.object for f in told}
     for _ in range(20):
-        new = counterfact(scenario.world, relation, scenario.split, rng, fact.subject)
+        new = counterfact(scenario.world, relation, scenario.split, rng, told[0].subject)
         if new.object not in gone:
             return new
     return None

@@ -24,7 +24,7 @@ from seprog.bench.course import TrialCourse
 from seprog.bench.evaluation import measured
 from seprog.bench.metrics import IN_SCOPE, OUT_OF_SCOPE
 from seprog.bench.results import entries, provenance, save, write_json
-from seprog.bench.trials import Models, Task, Trial, chosen, statements
+from seprog.bench.trials import Task, Trial, chosen, statements
 from seprog.bench.workshop import Workshop
 from seprog.editor import Editor
 from seprog.gate import ScopeGate, require_enough
@@ -118,7 +118,7 @@ def evaluate(
     made: list[dict[str, Any]] = []
     for seed in config.seeds:
         editor = trained_editor(task, models.base, work, config, seed)
-        one = _Seed(seed, course, editor, models, work, config.edits, progress)
+        one = _Seed(seed, course, editor, work, config.edits, progress)
         found = [one.came(name) for name in methods]
         results += one.in_order([row for part in found for row in part["results"]])
         rows += [row for part in found for row in part["answers"]]
@@ -155,7 +155,6 @@ class _Seed:
         seed: int,
         course: TrialCourse,
         editor: Editor,
-        models: Models,
         work: Path,
         edits: Sequence[int],
         progress: bool,
@@ -164,16 +163,15 @@ class _Seed:
         self.shop = Workshop(course, work / "peers", editor=lambda: editor)
         self.trials = chosen(course.trials(seed), edits)
         self.work, self.sizes = work, list(dict.fromkeys(t.edits for t in self.trials))
-        self.models = models
 
     def stamps(self, method: str) -> dict[str, str]:
         """Fingerprints of what a method is made from; what others are made from may change."""
-        how, found = CONTESTANTS[method], {"model": self.models.base.fingerprint}
+        how, found = CONTESTANTS[method], {"model": self.course.lm.fingerprint}
         if how.gated:
             gate, generator = self.editor.gate.fingerprint, self.editor.generator.fingerprint
             found |= {"generator": generator, "gate": gate}
-        if how.twin and self.models.reader is not None:
-            found["reader"] = self.models.reader.fingerprint
+        if how.twin and self.course.reader is not None:
+            found["reader"] = self.course.reader.fingerprint
         return found
 
     def came(self, method: str) -> dict[str, Any]:

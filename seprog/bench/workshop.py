@@ -150,24 +150,29 @@ class Workshop:
         """SERAC's model that answers in scope: the data set's own that reads edits, if any."""
         if self.course.reader is not None:
             return self.course.reader
-        folder, run = self.work / "counterfactual", self.work / "counterfactual.run"
-        writes = isinstance(self.lm, Seq2SeqLM)
+        folder = self.work / "counterfactual"
+        if not (folder / "training.json").exists():
+            with self._timed("counterfactual"):
+                self._teach_counterfactual(folder)
+        kind: Any = type(self.lm)
+        found: LanguageModel = kind.from_pretrained(str(folder), "float32", self.lm.device)
+        return found
+
+    def _teach_counterfactual(self, folder: Path) -> None:
+        """A model of the base model's kind that reads edits."""
+        run = self.work / "counterfactual.run"
 
         def corpus(seed: int) -> EditCorpus:
             return EditCorpus(self.course.examples(seed))
 
-        if not (folder / "training.json").exists():
-            tokenizer: Any = self.lm.tokenizer
-            with self._timed("counterfactual"):
-                if writes:
-                    how = self._here(self.training.translator)
-                    train_seq2seq(packaged_folder(), folder, run, how, corpus)
-                else:
-                    small = self._here(self.training.counterfactual)
-                    small = replace(small, vocabulary=len(tokenizer))
-                    train_causal(folder, run, small, corpus, tokenizer)
-        kind = Seq2SeqLM if writes else CausalLM
-        return kind.from_pretrained(str(folder), "float32", self.lm.device)
+        if isinstance(self.lm, Seq2SeqLM):
+            train_seq2seq(
+                packaged_folder(), folder, run, self._here(self.training.translator), corpus
+            )
+            return
+        tokenizer: Any = self.lm.tokenizer
+        how = replace(self._here(self.training.counterfactual), vocabulary=len(tokenizer))
+        train_causal(folder, run, how, corpus, tokenizer)
 
     def scope_classifier(self) -> ScopeGate:
         """SERAC's cross-encoder."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from seprog.generator.objective import Asked, objective_for
-from seprog.lm import EncoderModel, LanguageModel, Seq2SeqLM
+from seprog.generator.objective import Asked, Continuation, objective_for
+from seprog.lm import CausalLM, EncoderModel, LanguageModel
 from seprog.methods.contract import ANY, LONGEST_ANSWER, Chosen, MemoryMethod, Request, missing
 from seprog.methods.weights import activations, changed, outputs
 from seprog.types import Example
@@ -169,20 +169,16 @@ class GRACE(MemoryMethod[Entry]):
         self, values: Float[Tensor, "rows out"], examples: Sequence[Example]
     ) -> Callable[[Tensor, Tensor], Tensor]:
         """What the layer gives for examples with their answers, a value standing in for each."""
-        with torch.no_grad():
-            answer = objective_for(self.lm).ask(None, examples).real
-
-        def covered(places: int) -> Bool[Tensor, "rows places"]:
-            if isinstance(self.lm, EncoderModel):
-                return torch.arange(places, device=answer.device)[None] == 0
-            if isinstance(self.lm, Seq2SeqLM):
-                return torch.ones(1, places, dtype=torch.bool, device=answer.device)
-            return torch.nn.functional.pad(answer, (0, 1), value=True)  # the last predicts nothing
+        lm, rows = self.lm, values[:, None]
+        covered = torch.ones(1, 1, dtype=torch.bool, device=lm.device)
+        if isinstance(lm, CausalLM):  # what predicts an answer's token; the last predicts nothing
+            answer = Continuation(lm).collate(examples).answer[:, 1:]
+            covered = torch.nn.functional.pad(answer, (0, 1), value=True)
 
         def put(_: Tensor, out: Tensor) -> Tensor:
-            return torch.where(
-                covered(out.shape[1])[:, :, None], values[:, None].to(out.dtype), out
-            )
+            if isinstance(lm, EncoderModel):
+                return torch.cat([rows.to(out.dtype), out[:, 1:]], dim=1)
+            return torch.where(covered[:, :, None], rows.to(out.dtype), out)
 
         return put
 

@@ -185,9 +185,8 @@ def train_seq2seq(
     config.begin()
     torch.manual_seed(config.seed)
     model, tokenizer = warm_started(encoder, config.layers)
-    model.to(config.device).set_attn_implementation(
-        "eager"
-    )  # a third quicker than sdpa on texts as short as these
+    model.to(config.device)
+    model.set_attn_implementation("eager")  # a third quicker than sdpa on texts as short as these
     run = Run(run_folder, "model", config.steps)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.0)
     learner = Learner(model, run.checkpoint, adamw=optimizer)
